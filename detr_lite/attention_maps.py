@@ -1,0 +1,48 @@
+"""Attention maps: where in the encoded image each box embedding looks."""
+
+import torch
+from torch import Tensor, nn
+
+
+class AttentionMaps(nn.Module):
+    """Multi-head attention scores, without values.
+
+    Args:
+        width: d.
+        heads: M, the maps made for each embedding.
+        joint_softmax: one softmax over all heads and positions together, as
+            the original has it, or one for each head.
+
+    Source: paper, section 4.2 and figure 8; MHAttentionMap in the original.
+    """
+
+    def __init__(self, width: int, heads: int, joint_softmax: bool = True):
+        super().__init__()
+        self.heads = heads
+        self.joint_softmax = joint_softmax
+        self.q_linear = nn.Linear(width, width)
+        self.k_linear = nn.Linear(width, width)
+        for linear in (self.q_linear, self.k_linear):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, box_embeddings: Tensor, memory: Tensor, padding_mask: Tensor
+    ) -> Tensor:
+        """Return (B, N, M, h, w) maps.
+
+        box_embeddings: (B, N, d); memory: (B, d, h, w), the image after the
+        encoder; padding_mask: (B, h, w) bool, True = padding.
+        """
+        size = memory.shape[-2:]
+        q = self.q_linear(box_embeddings).unflatten(-1, (self.heads, -1))
+        k = self.k_linear(memory.flatten(2).transpose(1, 2))
+        k = k.unflatten(-1, (self.heads, -1))
+        scores = torch.einsum("bnmc,blmc->bnml", q * q.shape[-1] ** -0.5, k)
+        hidden = padding_mask.flatten(1)[:, None, None]
+        scores = scores.masked_fill(hidden, float("-inf"))
+        if self.joint_softmax:
+            weights = scores.flatten(2).softmax(-1).view_as(scores)
+        else:
+            weights = scores.softmax(-1)
+        return weights.unflatten(-1, size)

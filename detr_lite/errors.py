@@ -1,0 +1,25 @@
+"""The package's own exceptions: each message is one sentence for the user."""
+
+
+class DetrLiteError(Exception):
+    """Base of every error that a user can mend: the text says how."""
+
+
+class ImageError(DetrLiteError):
+    """A picture cannot be read or used."""
+
+
+class DataError(DetrLiteError):
+    """A data set does not hold together; names the file or the segment."""
+
+
+class WeightsError(DetrLiteError):
+    """A weights file cannot be loaded into the model."""
+
+
+class OutputError(DetrLiteError):
+    """Results cannot be written where the user asked."""
+
+
+class ConfigError(DetrLiteError):
+    """An argument has a value that cannot work."""

@@ -1,0 +1,349 @@
+"""Evaluation: panoptic quality, and box AP."""
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.errors import ConfigError
+from detr_lite.models import PanopticModel
+from detr_lite.panoptic import panoptic_results
+from detr_lite.samples import (
+    Categories,
+    Split,
+    boxes_from_id_map,
+    pad_images,
+    resize_picture,
+)
+
+VOID = 0
+
+
+class PanopticQuality:
+    """PQ, SQ and RQ, counted picture by picture.
+
+    A predicted and a true segment of one class match when their IoU, void
+    left out, is above 1/2; then no other pair can.  Per class:
+        PQ = sum of IoU / (TP + FP / 2 + FN / 2) = SQ * RQ,
+        SQ = sum of IoU / TP,  RQ = TP / (TP + FP / 2 + FN / 2).
+    Means are over the classes that occur.  A predicted segment more than
+    half of which lies on void, or on a crowd of its class, is no FP.
+
+    Source: Kirillov et al. 2019; pq_compute in panopticapi.
+    """
+
+    def __init__(self, num_classes: int):
+        self.iou = np.zeros(num_classes)
+        self.tp = np.zeros(num_classes, np.int64)
+        self.fp = np.zeros(num_classes, np.int64)
+        self.fn = np.zeros(num_classes, np.int64)
+
+    def update(
+        self,
+        predicted_map: Tensor,
+        predicted: dict[int, int],
+        true_map: Tensor,
+        true: dict[int, int],
+        crowd: Sequence[int] = (),
+    ) -> None:
+        """Count one picture.
+
+        predicted_map, true_map: (H, W) ids; predicted, true: id -> label;
+        crowd: the true ids that are crowds.
+        """
+        mine, theirs, pixels = _overlaps(predicted_map, true_map)
+        area_mine, area_theirs = _areas(mine, pixels), _areas(theirs, pixels)
+        void = {
+            m: n
+            for m, t, n in zip(mine, theirs, pixels, strict=True)
+            if t == VOID
+        }
+        matched_mine, matched_theirs = set(), set()
+        # Of several crowds of one class panopticapi knows the last alone.
+        crowd_of = {true[t]: t for t in true if t in crowd}
+        crowded: dict[int, int] = {}
+        for m, t, n in zip(mine, theirs, pixels, strict=True):
+            if m not in predicted or t not in true:
+                continue
+            if predicted[m] != true[t]:
+                continue
+            if t in crowd:
+                if crowd_of[true[t]] == t:
+                    crowded[m] = n
+                continue
+            union = area_mine[m] + area_theirs[t] - n - void.get(m, 0)
+            if 2 * n > union:
+                self.tp[true[t]] += 1
+                self.iou[true[t]] += n / union
+                matched_mine.add(m)
+                matched_theirs.add(t)
+        for t, label in true.items():
+            if t not in matched_theirs and t not in crowd:
+                self.fn[label] += 1
+        for m, label in predicted.items():
+            if m in matched_mine:
+                continue
+            ignored = void.get(m, 0) + crowded.get(m, 0)
+            if 2 * ignored <= area_mine.get(m, 0):
+                self.fp[label] += 1
+
+    def result(self, labels: Sequence[int] | None = None) -> dict[str, float]:
+        """Return {"pq", "sq", "rq"}: means over the labels that occur."""
+        chosen = np.arange(len(self.tp)) if labels is None else labels
+        chosen = np.asarray(chosen, np.int64)
+        iou, tp = self.iou[chosen], self.tp[chosen]
+        errors = (self.fp[chosen] + self.fn[chosen]) / 2
+        occur = tp + errors > 0
+        if not occur.any():
+            return {"pq": 0.0, "sq": 0.0, "rq": 0.0}
+        iou, tp, errors = iou[occur], tp[occur], errors[occur]
+        return {
+            "pq": float((iou / (tp + errors)).mean()),
+            "sq": float((iou / np.maximum(tp, 1)).mean()),
+            "rq": float((tp / (tp + errors)).mean()),
+        }
+
+
+def _overlaps(a: Tensor, b: Tensor) -> tuple[list, list, list]:
+    """Return the pairs of ids that share pixels, and how many."""
+    pairs = a.flatten().long() * 2**32 + b.flatten().long()
+    both, pixels = pairs.unique(return_counts=True)
+    return (both >> 32).tolist(), (both % 2**32).tolist(), pixels.tolist()
+
+
+def _areas(ids: list, pixels: list) -> dict[int, int]:
+    areas: dict[int, int] = {}
+    for i, n in zip(ids, pixels, strict=True):
+        areas[i] = areas.get(i, 0) + n
+    return areas
+
+
+class BoxAP:
+    """COCO's box AP, things and stuff alike, through pycocotools."""
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self._images: list[dict] = []
+        self._truth: list[dict] = []
+        self._found: list[np.ndarray] = []
+
+    def update(
+        self,
+        size: tuple[int, int],
+        scores: Tensor,
+        boxes: Tensor,
+        true_labels: Tensor,
+        true_boxes: Tensor,
+        crowd: Tensor,
+    ) -> None:
+        """Count one picture.
+
+        size: (H, W); scores: (N, K) class probabilities; boxes: (N, 4)
+        cxcywh, relative; true_labels: (T,); true_boxes: (T, 4) xyxy, pixels.
+        """
+        number = len(self._images) + 1
+        self._images.append({"id": number})
+        sides = true_boxes[:, 2:] - true_boxes[:, :2]
+        for label, corner, side, many in zip(
+            true_labels.tolist(),
+            true_boxes[:, :2].tolist(),
+            sides.tolist(),
+            crowd.tolist(),
+            strict=True,
+        ):
+            self._truth.append(
+                {
+                    "id": len(self._truth) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "bbox": corner + side,
+                    "area": side[0] * side[1],
+                    "iscrowd": int(many),
+                }
+            )
+        height, width = size
+        # As PostProcess in the original: the best class but "no object".
+        best, labels = scores.max(-1)
+        corners = cxcywh_to_xyxy(boxes) * boxes.new_tensor(
+            [width, height, width, height]
+        )
+        corners[:, 2:] -= corners[:, :2]
+        rows = torch.cat(
+            (
+                torch.full_like(best[:, None], number),
+                corners,
+                best[:, None],
+                labels[:, None].float() + 1,
+            ),
+            1,
+        )
+        self._found.append(rows.double().cpu().numpy())
+
+    def result(self) -> dict[str, float | list[float]]:
+        """Return {"box_ap", "box_ap50", "per_class": AP of each label}."""
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        nothing = {
+            "box_ap": 0.0,
+            "box_ap50": 0.0,
+            "per_class": [float("nan")] * self.num_classes,
+        }
+        if not self._truth:
+            return nothing
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO()
+            truth.dataset = {
+                "images": self._images,
+                "annotations": self._truth,
+                "categories": [{"id": i + 1} for i in range(self.num_classes)],
+            }
+            truth.createIndex()
+            found = truth.loadRes(np.concatenate(self._found))
+            run = COCOeval(truth, found, "bbox")
+            run.evaluate()
+            run.accumulate()
+            run.summarize()
+        precision = run.eval["precision"][:, :, :, 0, -1]
+        per_class = [
+            float(p[p > -1].mean()) if (p > -1).any() else float("nan")
+            for p in precision.transpose(2, 0, 1)
+        ]
+        return {
+            "box_ap": float(run.stats[0]),
+            "box_ap50": float(run.stats[1]),
+            "per_class": per_class,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on one split.
+
+    Attributes:
+        metrics: box_ap, box_ap50, pq, sq, rq, and the last three for
+            things and stuff alone.
+        per_class: for each class name its pq, sq, rq, box_ap, tp, fp, fn.
+        images: how many pictures were counted.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+    images: int
+
+
+def evaluate(
+    model: PanopticModel,
+    split: Split,
+    batch_size: int = 32,
+    masks: bool = True,
+    progress=None,
+) -> Evaluation:
+    """Return box AP and PQ of a model on a split.
+
+    masks=False counts boxes alone; progress wraps the range of batches.
+    """
+    categories = split.categories
+    if categories != model.categories:
+        raise ConfigError(
+            "The data's categories are not the model's: "
+            f"{[c.name for c in categories]} against "
+            f"{[c.name for c in model.categories]}; "
+            "evaluate a model that was trained on this data set."
+        )
+    limits = (model.config.shortest, model.config.longest)
+    isthing = [c.isthing for c in categories]
+    device = next(model.parameters()).device
+    quality, box_ap = PanopticQuality(len(isthing)), BoxAP(len(isthing))
+    was_training = model.training
+    model.eval()
+    starts = range(0, len(split), batch_size)
+    with torch.inference_mode():
+        for start in progress(starts) if progress else starts:
+            stop = min(start + batch_size, len(split))
+            samples = [split[i] for i in range(start, stop)]
+            pictures = [resize_picture(s.image, *limits) for s in samples]
+            images, padding_mask = (x.to(device) for x in pad_images(pictures))
+            if masks:
+                output = model(images, padding_mask)
+            else:
+                output = model.detr(images, padding_mask)
+            scores = output.class_logits.softmax(-1)[..., :-1]
+            for i, sample in enumerate(samples):
+                box_ap.update(
+                    tuple(sample.id_map.shape),
+                    scores[i].cpu(),
+                    output.boxes[i].cpu(),
+                    sample.labels,
+                    boxes_from_id_map(sample.id_map, sample.segment_ids),
+                    sample.crowd,
+                )
+            if masks:
+                results = panoptic_results(
+                    output,
+                    isthing,
+                    tuple(images.shape[-2:]),
+                    [tuple(p.shape[-2:]) for p in pictures],
+                    [tuple(s.id_map.shape) for s in samples],
+                )
+                for result, sample in zip(results, samples, strict=True):
+                    ids, labels = sample.segment_ids, sample.labels
+                    quality.update(
+                        result.id_map,
+                        {s.id: s.label for s in result.segments},
+                        sample.id_map,
+                        dict(zip(ids.tolist(), labels.tolist(), strict=True)),
+                        ids[sample.crowd].tolist(),
+                    )
+    model.train(was_training)
+    return _summarize(categories, quality, box_ap, len(split), masks)
+
+
+def to_json(result: Evaluation) -> str:
+    """Return the figures as JSON, the metrics on the top level."""
+    content = {
+        **result.metrics,
+        "images": result.images,
+        "per_class": {
+            name: {k: None if v != v else v for k, v in row.items()}
+            for name, row in result.per_class.items()
+        },
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _summarize(
+    categories: Categories,
+    quality: PanopticQuality,
+    box_ap: BoxAP,
+    images: int,
+    masks: bool,
+) -> Evaluation:
+    boxes = box_ap.result()
+    per_box = boxes.pop("per_class")
+    metrics = dict(boxes)
+    labels = range(len(categories))
+    things = [i for i in labels if categories[i].isthing]
+    stuff = [i for i in labels if not categories[i].isthing]
+    if masks:
+        metrics |= quality.result()
+        for name, group in (("things", things), ("stuff", stuff)):
+            for key, value in quality.result(group).items():
+                metrics[f"{key}_{name}"] = value
+    per_class = {}
+    for i, category in enumerate(categories):
+        row = {"box_ap": per_box[i]}
+        if masks:
+            row |= quality.result([i])
+            row |= {
+                name: int(getattr(quality, name)[i])
+                for name in ("tp", "fp", "fn")
+            }
+        per_class[category.name] = row
+    return Evaluation(metrics, per_class, images)

@@ -1,0 +1,100 @@
+"""The mask head: an FPN-style CNN from attention maps to mask logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detr_lite.backbone import Pyramid
+
+
+class MaskHead(nn.Module):
+    """Upsamples each embedding's attention maps with the backbone's help.
+
+    Args:
+        width: d.
+        heads: M.
+        pyramid_channels: channels of Res2, Res3 and Res4.
+        context: sets the channels of the stages: context / 2, / 4, / 8, / 16.
+        split: compute the part of the first convolution that all queries of
+            a picture share once, instead of once per query: same answer.
+
+    Source: paper, figure 8; MaskHeadSmallConv in the original.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        pyramid_channels: tuple[int, int, int],
+        context: int | None = None,
+        split: bool = True,
+    ):
+        super().__init__()
+        context = width if context is None else context
+        first = width + heads
+        stages = [context // 2**i for i in range(1, 5)]
+        res2, res3, res4 = pyramid_channels
+        self.split = split
+        self.lay1, self.gn1 = _stage(first, first)
+        self.lay2, self.gn2 = _stage(first, stages[0])
+        self.lay3, self.gn3 = _stage(stages[0], stages[1])
+        self.lay4, self.gn4 = _stage(stages[1], stages[2])
+        self.lay5, self.gn5 = _stage(stages[2], stages[3])
+        self.out_lay = nn.Conv2d(stages[3], 1, 3, padding=1)
+        self.adapter1 = nn.Conv2d(res4, stages[0], 1)
+        self.adapter2 = nn.Conv2d(res3, stages[1], 1)
+        self.adapter3 = nn.Conv2d(res2, stages[2], 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        src_proj: Tensor,
+        attention_maps: Tensor,
+        image_index: Tensor,
+        pyramid: Pyramid,
+    ) -> Tensor:
+        """Return mask logits, (S, H/4, W/4), for S embeddings of the batch.
+
+        src_proj: (B, d, h, w), the image before the encoder;
+        attention_maps: (S, M, h, w);
+        image_index: (S,) int64, the picture each embedding belongs to.
+        """
+        if not len(attention_maps):  # nothing was found: no masks
+            return src_proj.new_zeros((0, *pyramid.res2.shape[-2:]))
+        x = self._first(src_proj, attention_maps, image_index)
+        x = self.gn1(x).relu()
+        x = self.gn2(self.lay2(x)).relu()
+        x = self._fuse(x, self.adapter1(pyramid.res4), image_index)
+        x = self.gn3(self.lay3(x)).relu()
+        x = self._fuse(x, self.adapter2(pyramid.res3), image_index)
+        x = self.gn4(self.lay4(x)).relu()
+        x = self._fuse(x, self.adapter3(pyramid.res2), image_index)
+        x = self.gn5(self.lay5(x)).relu()
+        return self.out_lay(x)[:, 0]
+
+    def _first(self, src_proj, attention_maps, image_index) -> Tensor:
+        """Convolve image and maps side by side: (S, d + M, h, w)."""
+        if not self.split:
+            image = src_proj[image_index]
+            return self.lay1(torch.cat((image, attention_maps), 1))
+        d = src_proj.shape[1]
+        weight = self.lay1.weight
+        shared = F.conv2d(src_proj, weight[:, :d], self.lay1.bias, padding=1)
+        own = F.conv2d(attention_maps, weight[:, d:], padding=1)
+        return own + shared[image_index]
+
+    @staticmethod
+    def _fuse(x: Tensor, features: Tensor, image_index: Tensor) -> Tensor:
+        """Bring x to the size of the features and add them."""
+        x = F.interpolate(x, size=features.shape[-2:], mode="nearest")
+        return x + features[image_index]
+
+
+def _stage(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.GroupNorm]:
+    return (
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.GroupNorm(8, outputs),
+    )

@@ -1,0 +1,161 @@
+"""Model configurations, and how a model is put together from one."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from detr_lite.attention_maps import AttentionMaps
+from detr_lite.backbone import (
+    Backbone,
+    BasicBlock,
+    Bottleneck,
+    FrozenBatchNorm2d,
+    ResNet,
+)
+from detr_lite.detr import DETR
+from detr_lite.errors import ConfigError
+from detr_lite.mask_head import MaskHead
+from detr_lite.panoptic_detr import PanopticDETR
+from detr_lite.position import SinePositionalEncoding
+from detr_lite.prediction import Prediction, predict
+from detr_lite.samples import Categories
+from detr_lite.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Every size of a model; the defaults are DETR-R50's.
+
+    What each number does is said where it is used, in build_resnet and
+    build_model below.
+    """
+
+    num_classes: int
+    bottleneck: bool = True
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    resnet_width: int = 64
+    dilate_res5: bool = False
+    pool: bool = True
+    width: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feedforward: int = 2048
+    dropout: float = 0.1
+    num_queries: int = 100
+    temperature: float = 10000.0
+    cycles: float = 1.0
+    context: int = 256
+    joint_softmax: bool = True
+    threshold: float = 0.85
+    shortest: int = 800
+    longest: int = 1333
+
+
+# The model of the scenes: 96 x 96 pixels become 12 x 12 positions.
+SCENES_CONFIG = ModelConfig(
+    num_classes=8,
+    bottleneck=False,
+    depths=(1, 1, 1, 1),
+    resnet_width=16,
+    dilate_res5=True,
+    pool=False,
+    width=128,
+    heads=8,
+    encoder_layers=2,
+    decoder_layers=3,
+    feedforward=256,
+    dropout=0.0,
+    num_queries=12,
+    temperature=20.0,
+    cycles=2.0,
+    context=128,
+    threshold=0.5,
+    shortest=96,
+    longest=160,
+)
+
+
+def build_resnet(
+    config: ModelConfig, norm: type[nn.Module] = FrozenBatchNorm2d
+) -> ResNet:
+    """Return the backbone of a configuration, with random weights."""
+    return ResNet(
+        block=Bottleneck if config.bottleneck else BasicBlock,
+        depths=config.depths,
+        width=config.resnet_width,
+        norm=norm,
+        dilate_res5=config.dilate_res5,
+        pool=config.pool,
+    )
+
+
+class PanopticModel(PanopticDETR):
+    """A PanopticDETR that knows its configuration and its classes.
+
+    Attributes:
+        config: the sizes it was built with.
+        categories: what its labels mean.
+    """
+
+    config: ModelConfig
+    categories: Categories
+
+    def predict(self, image, threshold: float | None = None) -> Prediction:
+        """Return the panoptic segmentation of one picture.
+
+        image: a path, PIL image, array or tensor; see read_image.
+        threshold: how sure a query must be, 0 to 1 (default: the model's).
+        """
+        return predict(
+            self,
+            image,
+            self.categories,
+            self.config.shortest,
+            self.config.longest,
+            threshold,
+        )
+
+
+def build_model(config: ModelConfig, categories: Categories) -> PanopticModel:
+    """Return the model of a configuration, with random weights."""
+    if config.num_classes != len(categories):
+        raise ConfigError(
+            f"The configuration has {config.num_classes} classes, the list "
+            f"of categories {len(categories)}; they must agree."
+        )
+    body = build_resnet(config)
+    model = PanopticModel(
+        detr=DETR(
+            backbone=Backbone(body),
+            position=SinePositionalEncoding(
+                width=config.width,
+                temperature=config.temperature,
+                cycles=config.cycles,
+            ),
+            transformer=Transformer(
+                width=config.width,
+                heads=config.heads,
+                encoder_layers=config.encoder_layers,
+                decoder_layers=config.decoder_layers,
+                feedforward=config.feedforward,
+                dropout=config.dropout,
+            ),
+            num_classes=config.num_classes,
+            num_queries=config.num_queries,
+        ),
+        bbox_attention=AttentionMaps(
+            width=config.width,
+            heads=config.heads,
+            joint_softmax=config.joint_softmax,
+        ),
+        mask_head=MaskHead(
+            width=config.width,
+            heads=config.heads,
+            pyramid_channels=tuple(body.channels[:3]),
+            context=config.context,
+        ),
+        threshold=config.threshold,
+    )
+    model.config, model.categories = config, categories
+    return model

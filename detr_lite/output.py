@@ -1,0 +1,83 @@
+"""Writing results: all of them or none, and never half a file."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detr_lite.errors import OutputError
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder whose files move into `folder` at the end.
+
+    On any error nothing is moved and nothing is left.  Files of the same
+    name are replaced, others stay.  OutputError says why a folder cannot be
+    written to.
+    """
+    folder = Path(folder)
+    created = _missing_parents(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    except OSError as error:
+        _remove(created)
+        raise _explain(folder, error) from None
+    done = False
+    try:
+        yield stage
+        for source in sorted(p for p in stage.rglob("*") if p.is_file()):
+            goal = folder / source.relative_to(stage)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(goal)
+        done = True
+    except OSError as error:
+        raise _explain(folder, error) from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if not done:
+            _remove(created)
+
+
+@contextmanager
+def staged_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` at the end, or nothing."""
+    path = Path(path)
+    part = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise _explain(path, error) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _explain(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{path} cannot be written ({reason}); free the space, or name "
+        "another place with --out."
+    )
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    """Return the folders that writing to `folder` would create."""
+    missing = []
+    while not folder.exists() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    return missing
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove the folders, innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

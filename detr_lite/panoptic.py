@@ -1,0 +1,197 @@
+"""From mask logits to the panoptic segmentation: the pixelwise argmax."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detr_lite.errors import ConfigError
+from detr_lite.panoptic_detr import PanopticOutput
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a result.
+
+    Attributes:
+        id: its number in the id map, from 1; 0 is void.
+        label: its class, 0 to K - 1.
+        score: the probability of the class.
+        area: pixels.
+        query: the query that found it (of merged stuff, the first).
+        box: (cx, cy, w, h) relative to the picture, as DETR predicts it.
+    """
+
+    id: int
+    label: int
+    score: float
+    area: int
+    query: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Panoptic:
+    """The panoptic segmentation of one picture.
+
+    Attributes:
+        id_map: (H, W) int32, for each pixel the id of its segment, or 0.
+        segments: what each id is, by ascending id.
+    """
+
+    id_map: Tensor
+    segments: tuple[Segment, ...]
+
+
+def nearest_index(source: int, out: int) -> np.ndarray:
+    """Return which of `source` pixels each of `out` pixels copies.
+
+    The rounding is PIL's NEAREST, which the original resizes its id maps
+    with; torch's two nearest modes pick other pixels.
+    """
+    scale = source / out
+    steps = np.full(out, scale)
+    steps[0] = scale / 2
+    return np.minimum(np.cumsum(steps).astype(np.int64), source - 1)
+
+
+def panoptic_segmentation(
+    labels: Tensor,
+    mask_logits: Tensor,
+    isthing: Sequence[bool],
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    merge: str = "union",
+    min_area: int = 4,
+) -> tuple[Tensor, list[int], list[int]]:
+    """Give each pixel to the mask that wants it most.
+
+    Args:
+        labels: (n,) classes of the n kept queries.
+        mask_logits: (n, h, w), at the stride of Res2, over the padding too.
+        isthing: (K,) whether a label is a thing.
+        padded_size: (H, W) of the batch.
+        size: (H, W) of the picture in it, without padding.
+        out_size: (H, W) of the id map to return.
+        merge: "union" makes one segment of all masks of a stuff class, as
+            the paper says.  "original" does what the original's code does:
+            it merges, but where that or a small area leaves any mask
+            without pixels, it starts over without merging.
+        min_area: segments of at most this many pixels are removed and their
+            pixels go to the best of the others.
+
+    Returns:
+        The (H, W) int64 map of positions in 0 to n - 1 (-1 where nothing was
+        kept), the surviving positions, and their areas.
+
+    Source: paper, section 4.2; PostProcessPanoptic in the original, which
+    forgets to crop the padding off.
+    """
+    if merge not in ("union", "original"):
+        raise ConfigError(
+            f'merge must be "union" or "original", not {merge!r}.'
+        )
+    empty = torch.full(out_size, -1, device=mask_logits.device)
+    if not len(mask_logits):
+        return empty, [], []
+    logits = F.interpolate(
+        mask_logits[None].float(),
+        size=padded_size,
+        mode="bilinear",
+        align_corners=False,
+    )[0, :, : size[0], : size[1]]
+    rows = torch.from_numpy(nearest_index(size[0], out_size[0]))
+    columns = torch.from_numpy(nearest_index(size[1], out_size[1]))
+
+    def assign(alive: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
+        """Return the map of positions, and the area of each position."""
+        best = alive[logits[alive].argmax(0)]
+        if merged:
+            best = _first_of_its_stuff(labels, isthing)[best]
+        best = best[rows.to(best.device)[:, None], columns.to(best.device)]
+        return best, best.flatten().bincount(minlength=len(labels))
+
+    alive = torch.arange(len(labels), device=logits.device)
+    merged = True
+    while len(alive):
+        best, areas = assign(alive, merged)
+        # With "union", a merged mask has no area of its own but must stay.
+        counted = areas
+        if merge == "union":
+            counted = areas[_first_of_its_stuff(labels, isthing)]
+        small = counted[alive] <= min_area
+        if not small.any():
+            shown = areas.nonzero().flatten()
+            return best, shown.tolist(), areas[shown].tolist()
+        alive = alive[~small]
+        merged = merge == "union"
+    return empty, [], []
+
+
+def _first_of_its_stuff(labels: Tensor, isthing: Sequence[bool]) -> Tensor:
+    """Return for each mask the first mask of the same stuff, or itself."""
+    first: dict[int, int] = {}
+    return torch.tensor(
+        [
+            i if isthing[label] else first.setdefault(label, i)
+            for i, label in enumerate(labels.tolist())
+        ],
+        dtype=torch.int64,
+        device=labels.device,
+    )
+
+
+@torch.no_grad()
+def panoptic_results(
+    output: PanopticOutput,
+    isthing: Sequence[bool],
+    padded_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    out_sizes: Sequence[tuple[int, int]] | None = None,
+    merge: str = "union",
+) -> list[Panoptic]:
+    """Return the panoptic segmentation of each picture of a batch.
+
+    padded_size: (H, W) of the batch; sizes: of each picture in it, without
+    the padding; out_sizes: of the id maps to return (default: sizes).
+    """
+    scores, labels = output.class_logits.softmax(-1).max(-1)
+    results = []
+    for i, size in enumerate(sizes):
+        mine = output.image_index == i
+        queries = output.query_index[mine]
+        positions, kept, areas = panoptic_segmentation(
+            labels[i, queries],
+            output.mask_logits[mine],
+            isthing,
+            padded_size,
+            size,
+            out_sizes[i] if out_sizes else size,
+            merge,
+        )
+        ids = torch.zeros(
+            len(queries) + 1, dtype=torch.int32, device=positions.device
+        )
+        segments = []
+        for number, (position, area) in enumerate(
+            zip(kept, areas, strict=True), 1
+        ):
+            query = queries[position].item()
+            ids[position] = number
+            segments.append(
+                Segment(
+                    id=number,
+                    label=labels[i, query].item(),
+                    score=scores[i, query].item(),
+                    area=area,
+                    query=query,
+                    box=tuple(output.boxes[i, query].tolist()),
+                )
+            )
+        # Position -1 (nothing kept) reads the last entry, which stays 0.
+        results.append(Panoptic(ids[positions].cpu(), tuple(segments)))
+    return results

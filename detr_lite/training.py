@@ -1,0 +1,654 @@
+"""Training in the paper's phases: boxes, freeze, masks.
+
+Before them, and for small models only, phase "backbone" stands in for
+ImageNet weights: the backbone learns to classify the pixels of the scenes.
+
+A run is a function of its recipe and its data: which pictures make up a step
+follows from the seed and the step's number alone.  A killed run that is
+resumed therefore ends at the same weights as one that was not.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detr_lite.backbone import ResNet
+from detr_lite.detr import DetrOutput
+from detr_lite.errors import ConfigError, DataError
+from detr_lite.evaluation import Evaluation, evaluate
+from detr_lite.losses import DetectionLoss, MaskLoss
+from detr_lite.matching import HungarianMatcher, Matching
+from detr_lite.models import (
+    SCENES_CONFIG,
+    ModelConfig,
+    PanopticModel,
+    build_model,
+    build_resnet,
+)
+from detr_lite.output import staged, staged_file
+from detr_lite.samples import Batch, Split, collate, fit_sample, flip
+from detr_lite.scenes import (
+    TRAIN_SEED,
+    VALIDATION_COUNT,
+    VALIDATION_SEED,
+    SceneSplit,
+)
+from detr_lite.weights import (
+    BACKBONE_FILE,
+    load_backbone,
+    save_backbone,
+    save_model,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training.
+
+    Attributes:
+        name: "backbone" (pixel classification), "boxes" (DETR), "masks"
+            (DETR frozen, mask head only) or "joint" (all at once).
+        steps: optimizer steps.
+        batch_size: pictures a step, over all processes together.
+        lr: the highest learning rate; warm-up, then a cosine down to 0.
+        backbone_lr: that of the backbone, as a part of lr.
+        warmup: steps of warm-up.
+        clip: the highest norm of the gradient.
+    """
+
+    name: str
+    steps: int
+    batch_size: int
+    lr: float
+    backbone_lr: float = 0.3
+    warmup: int = 50
+    clip: float = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, but for the data.
+
+    Attributes:
+        phases: in order.
+        model: the sizes of the model.
+        no_object_weight: of "no object" in the class loss.
+        seed: of the initial weights and of the order of the pictures.
+        weight_decay: of AdamW.
+    """
+
+    phases: tuple[Phase, ...]
+    model: ModelConfig = SCENES_CONFIG
+    no_object_weight: float = 0.4
+    seed: int = 0
+    weight_decay: float = 1e-4
+
+    def starts_from_scratch(self) -> bool:
+        """Return whether the backbone is trained before the boxes."""
+        return self.phases[0].name == "backbone"
+
+
+PRESETS = {
+    # From the shipped backbone; five minutes on two cores.
+    "quick": Recipe(
+        phases=(
+            Phase("boxes", steps=900, batch_size=32, lr=1e-3),
+            Phase("masks", steps=240, batch_size=16, lr=3e-3, clip=1.0),
+        )
+    ),
+    # From nothing; an hour on two cores.
+    "full": Recipe(
+        phases=(
+            Phase("backbone", steps=600, batch_size=32, lr=6e-3, clip=10.0),
+            Phase("boxes", steps=9000, batch_size=32, lr=1e-3),
+            Phase("masks", steps=2000, batch_size=16, lr=3e-3, clip=1.0),
+        )
+    ),
+}
+TRAIN_COUNTS = {"quick": 8192, "full": 16384}  # scenes to train on
+
+
+class PixelClassifier(nn.Module):
+    """The backbone's stand-in for ImageNet: which class is at a position."""
+
+    def __init__(self, body: ResNet, num_classes: int):
+        super().__init__()
+        self.body = body
+        self.head = nn.Conv2d(body.channels[-1], num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, K, h, w) logits."""
+        return self.head(self.body(images).res5)
+
+
+class MatchedQueries:
+    """Chooses the queries that were matched, and remembers the matchings.
+
+    Only they can get a mask loss, so only they get a mask: same loss and
+    gradients as with all N, for a fraction of the time and memory.
+    """
+
+    def __init__(
+        self, matcher: HungarianMatcher, targets: list, last_only: bool
+    ):
+        self.matcher, self.targets = matcher, targets
+        self.last_only = last_only
+        self.matchings: list[Matching] = []
+
+    def __call__(self, detection: DetrOutput) -> Tensor:
+        """Return which queries to make masks for, (B, N) bool."""
+        layers = detection.layers[-1:] if self.last_only else detection.layers
+        self.matchings = self.matcher(layers, self.targets)
+        batch, queries = detection.boxes.shape[:2]
+        return self.matchings[-1].keep(queries, batch)
+
+
+class BatchOrder:
+    """Which pictures make up step number s: a function of the seed and s."""
+
+    def __init__(self, split: Split, phase: Phase, seed: int):
+        self.split, self.size, self.seed = split, phase.batch_size, seed
+        self._epoch, self._order = -1, []
+
+    def batch(
+        self, step: int, rank: int, processes: int, limits: tuple[int, int]
+    ) -> Batch:
+        """Return this process's part of the step's batch."""
+        numbers = range(step * self.size, (step + 1) * self.size)
+        coins = torch.rand(self.size, generator=self._generator(2 * step + 1))
+        samples = [
+            (self._index(n), coin)
+            for n, coin in zip(numbers, coins.tolist(), strict=True)
+        ][rank::processes]
+        return collate(
+            [
+                flip(sample) if coin < 0.5 else sample
+                for sample, coin in (
+                    (fit_sample(self.split[i], *limits), coin)
+                    for i, coin in samples
+                )
+            ]
+        )
+
+    def _index(self, number: int) -> int:
+        """Return the number-th index of an endless series of shuffles."""
+        epoch, place = divmod(number, len(self.split))
+        if epoch != self._epoch:
+            shuffle = torch.randperm(
+                len(self.split), generator=self._generator(2 * epoch)
+            )
+            self._epoch, self._order = epoch, shuffle.tolist()
+        return self._order[place]
+
+    def _generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 2**32 + number)
+
+
+def learning_rate(phase: Phase, step: int) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to 0."""
+    warm = min(1.0, (step + 1) / max(phase.warmup, 1))
+    return phase.lr * warm * (1 + math.cos(math.pi * step / phase.steps)) / 2
+
+
+class PhaseTrainer:
+    """One phase: its module, its optimizer, and what one step does."""
+
+    def __init__(
+        self,
+        model: PanopticModel,
+        phase: Phase,
+        recipe: Recipe,
+        split: Split,
+        number: int,
+        accelerator,
+    ):
+        self.model, self.phase, self.accelerator = model, phase, accelerator
+        self.order = BatchOrder(split, phase, recipe.seed * 16 + number)
+        self.limits = (recipe.model.shortest, recipe.model.longest)
+        self.matcher = HungarianMatcher()
+        self.detection_loss = DetectionLoss(recipe.no_object_weight)
+        self.mask_loss = MaskLoss()
+        self.things = torch.tensor([c.isthing for c in split.categories])
+        module, groups = self._module_and_groups(recipe)
+        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        self.bare = module.to(memory_format=torch.channels_last)
+        self.module, self.optimizer = accelerator.prepare(module, optimizer)
+        self.parameters = [p for g in groups for p in g["params"]]
+
+    def _module_and_groups(self, recipe: Recipe) -> tuple[nn.Module, list]:
+        """Return what the phase trains, and its parameters with their rates.
+
+        A group's "factor" multiplies the phase's learning rate.
+        """
+        model, name = self.model, self.phase.name
+        model.requires_grad_(name in ("boxes", "joint"))
+        if name == "backbone":
+            body = build_resnet(recipe.model, nn.BatchNorm2d)
+            module = PixelClassifier(body, len(self.things))
+            return module, [{"params": [*module.parameters()], "factor": 1.0}]
+        if name == "masks":
+            heads = nn.ModuleList([model.bbox_attention, model.mask_head])
+            heads.requires_grad_(True)
+            # Frozen means eval mode too: no dropout in the detector.
+            model.eval()
+            return model, [{"params": [*heads.parameters()], "factor": 1.0}]
+        if name not in ("boxes", "joint"):
+            raise ConfigError(
+                f"There is no phase {name!r}; the phases are backbone, "
+                "boxes, masks and joint."
+            )
+        module = model.detr if name == "boxes" else model
+        module.train()
+        backbone = [*model.detr.backbone.parameters()]
+        ids = {id(p) for p in backbone}
+        rest = [p for p in module.parameters() if id(p) not in ids]
+        return module, [
+            {"params": rest, "factor": 1.0},
+            {"params": backbone, "factor": self.phase.backbone_lr},
+        ]
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Train on one batch; return the losses."""
+        accelerator = self.accelerator
+        batch = self.order.batch(
+            step,
+            accelerator.process_index,
+            accelerator.num_processes,
+            self.limits,
+        ).to(accelerator.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.phase, step) * group["factor"]
+        losses = self._losses(batch)
+        self.optimizer.zero_grad()
+        accelerator.backward(losses["loss"])
+        accelerator.clip_grad_norm_(self.parameters, self.phase.clip)
+        self.optimizer.step()
+        return losses
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        if self.phase.name == "backbone":
+            return self._pixel_loss(images, batch)
+        targets, mask = batch.targets, batch.padding_mask
+        count = sum(len(t.labels) for t in targets)
+        counts = torch.tensor(float(count), device=images.device)
+        counts = self.accelerator.reduce(counts, "mean")
+        num_boxes = max(counts.item(), 1.0)
+        if self.phase.name == "boxes":
+            output = self.module(images, mask)
+            matchings = self.matcher(output.layers, targets)
+            return self.detection_loss(output, matchings, targets, num_boxes)
+        frozen = self.phase.name == "masks"
+        keep = MatchedQueries(self.matcher, targets, last_only=frozen)
+        output = self.module(images, mask, keep)
+        losses = self.mask_loss(
+            output,
+            keep.matchings[-1],
+            targets,
+            tuple(images.shape[-2:]),
+            num_boxes,
+        )
+        if frozen:
+            return losses
+        boxes = self.detection_loss(
+            output.detection, keep.matchings, targets, num_boxes
+        )
+        return {
+            **losses,
+            **boxes,
+            "loss": losses["loss"] + boxes["loss"],
+        }
+
+    def _pixel_loss(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy at each position; things, being rarer, count thrice.
+
+        The truth at a position is the class of the pixel at its center, -1
+        (not counted) where that is void or padding.
+        """
+        logits = self.module(images)
+        size, (h, w) = images.shape[-2:], logits.shape[-2:]
+        maps = []
+        for target in batch.targets:
+            labels = torch.full_like(target.id_map, -1, dtype=torch.int64)
+            for mask, label in zip(target.masks(), target.labels, strict=True):
+                labels[mask] = label
+            height, width = labels.shape
+            pad = (0, size[1] - width, 0, size[0] - height)
+            maps.append(F.pad(labels, pad, value=-1))
+        rows = (torch.arange(h) * size[0] + size[0] // 2) // h
+        columns = (torch.arange(w) * size[1] + size[1] // 2) // w
+        wanted = torch.stack(maps)[:, rows[:, None], columns]
+        weight = 1.0 + 2.0 * self.things.to(images.device)
+        loss = F.cross_entropy(logits, wanted, weight, ignore_index=-1)
+        right = (logits.argmax(1) == wanted)[wanted >= 0].float().mean()
+        return {"loss": loss, "accuracy": right.detach()}
+
+    def finish(self) -> None:
+        """Hand what was learned to the model."""
+        if self.phase.name == "backbone":
+            self.model.detr.backbone[0].body.load_state_dict(
+                self.bare.body.state_dict()
+            )
+
+    def state(self) -> dict:
+        """Return what a checkpoint needs beside the model."""
+        extra = {}
+        if self.phase.name == "backbone":
+            extra = self.bare.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "extra": extra}
+
+    def load_state(self, state: dict) -> None:
+        """Take up a checkpoint."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["extra"]:
+            self.bare.load_state_dict(state["extra"])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told; see `train`.
+
+    Attributes:
+        phase: its name.
+        step: steps done in it, of `steps`.
+        seconds: since the run began, or was resumed.
+        losses: means since the last report.
+        metrics: of the last evaluation, or empty.
+    """
+
+    phase: str
+    step: int
+    steps: int
+    seconds: float
+    losses: dict[str, float]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves: the model, its figures, and the folder of files."""
+
+    model: PanopticModel
+    evaluation: Evaluation
+    folder: Path
+
+
+def train(
+    recipe: Recipe,
+    train_split: Split,
+    validation: Split,
+    out: str | Path,
+    resume: bool = False,
+    watch: Callable[[Progress], None] | None = None,
+    log_every: int = 20,
+    evaluations: int = 4,
+    checkpoint_seconds: float = 60.0,
+) -> TrainResult:
+    """Train a model and write it to a folder.
+
+    Writes log.jsonl (a line each log_every steps and each evaluation),
+    checkpoint.pt (to resume from), backbone.safetensors, model.safetensors
+    and metrics.json.
+
+    Args:
+        recipe: what to do.
+        train_split, validation: the data; `validation` is only looked at.
+        out: the folder; it must not hold a run, unless resume is True.
+        resume: go on where the run in the folder stopped.
+        watch: called with a Progress at each report.
+        log_every: steps between reports.
+        evaluations: evaluations in each phase, the last at its end.
+        checkpoint_seconds: time between checkpoints.
+    """
+    from accelerate import Accelerator
+
+    _check(recipe, train_split, validation)
+    out = Path(out)
+    accelerator = Accelerator()
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.model, train_split.categories)
+    if not recipe.starts_from_scratch():
+        load_backbone(model)
+    model.to(accelerator.device)
+    run = _Run(recipe, out, accelerator, watch, checkpoint_seconds)
+    first_phase, first_step, state = run.start(model, resume)
+    evaluation = None
+    for number, phase in enumerate(recipe.phases):
+        if number < first_phase:
+            continue
+        trainer = PhaseTrainer(
+            model, phase, recipe, train_split, number, accelerator
+        )
+        begin = first_step if number == first_phase else 0
+        if begin:
+            trainer.load_state(state)
+        every = -(-phase.steps // evaluations)
+        for step in range(begin, phase.steps):
+            run.collect(trainer.step(step))
+            done = step + 1
+            last = done == phase.steps
+            if done % log_every == 0 or last:
+                run.report(phase, done)
+            if last:
+                trainer.finish()
+            if (done % every == 0 or last) and phase.name != "backbone":
+                evaluation = evaluate(
+                    model, validation, masks=phase.name != "boxes"
+                )
+                run.evaluated(phase, done, evaluation)
+                trainer.bare.train(phase.name != "masks")
+            if not last:
+                run.checkpoint(model, trainer, number, done)
+        run.phase_done(model, number)
+    if evaluation is None:
+        evaluation = evaluate(model, validation)
+    model.eval()
+    run.finish(model, evaluation)
+    return TrainResult(model, evaluation, out)
+
+
+def _check(recipe: Recipe, train_split: Split, validation: Split) -> None:
+    if train_split.categories != validation.categories:
+        raise DataError(
+            "The training and the validation data list different "
+            "categories; they must be the same, in the same order."
+        )
+    if not recipe.phases:
+        raise ConfigError("A recipe needs at least one phase.")
+    for split, what in ((train_split, "training"), (validation, "validation")):
+        if not any(len(sample.labels) for sample in split):
+            raise DataError(
+                f"The {what} data have no segment at all; there is nothing "
+                "to learn from or to compare with."
+            )
+
+
+class _Run:
+    """The files of a run, and its reports."""
+
+    def __init__(self, recipe, out, accelerator, watch, checkpoint_seconds):
+        self.recipe, self.out, self.watch = recipe, out, watch
+        self.accelerator = accelerator
+        self.main = accelerator.is_main_process
+        self.began = self.saved = time.monotonic()
+        self.checkpoint_seconds = checkpoint_seconds
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.metrics: dict[str, float] = {}
+
+    @property
+    def path(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def start(self, model, resume: bool) -> tuple[int, int, dict]:
+        """Return the phase and step to begin at, and the trainer's state."""
+        if resume:
+            return self._resume(model)
+        if self.path.exists() or (self.out / "model.safetensors").exists():
+            raise ConfigError(
+                f"{self.out} already holds a run; go on with it by --resume "
+                "or name another folder."
+            )
+        if self.main:
+            with staged(self.out) as stage:
+                (stage / "log.jsonl").write_text("")
+        return 0, 0, {}
+
+    def _resume(self, model) -> tuple[int, int, dict]:
+        try:
+            saved = torch.load(self.path, weights_only=True)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{self.out} holds no unfinished run to resume; "
+                "start one without --resume."
+            ) from None
+        except Exception as error:
+            raise ConfigError(
+                f"{self.path} cannot be read ({type(error).__name__}); "
+                "delete it and start again."
+            ) from None
+        if saved["recipe"] != json.dumps(asdict(self.recipe)):
+            raise ConfigError(
+                f"{self.path} belongs to a run with other settings; resume "
+                "it with those, or name another folder."
+            )
+        model.load_state_dict(saved["model"])
+        torch.set_rng_state(saved["rng"])
+        return saved["phase"], saved["step"], saved["trainer"]
+
+    def collect(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+        self.count += 1
+
+    def report(self, phase: Phase, step: int) -> None:
+        means = {k: float(v) / self.count for k, v in self.sums.items()}
+        self.sums, self.count = {}, 0
+        if not math.isfinite(means["loss"]):
+            raise DataError(
+                f"The loss of phase {phase.name} became {means['loss']} "
+                f"before step {step}; lower the learning rate."
+            )
+        self._tell(phase, step, means)
+        self._log({"phase": phase.name, "step": step, **means})
+
+    def evaluated(self, phase: Phase, step: int, evaluation) -> None:
+        self.metrics = evaluation.metrics
+        self._tell(phase, step, {})
+        self._log({"phase": phase.name, "step": step, **self.metrics})
+
+    def _tell(self, phase: Phase, step: int, losses: dict) -> None:
+        if self.watch and self.main:
+            seconds = time.monotonic() - self.began
+            self.watch(
+                Progress(
+                    phase.name,
+                    step,
+                    phase.steps,
+                    seconds,
+                    losses,
+                    self.metrics,
+                )
+            )
+
+    def _log(self, line: dict) -> None:
+        if not self.main:
+            return
+        line["seconds"] = round(time.monotonic() - self.began, 1)
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def checkpoint(self, model, trainer, phase: int, step: int) -> None:
+        due = time.monotonic() - self.saved >= self.checkpoint_seconds
+        if due and self.main:
+            self._save(model, phase, step, trainer.state())
+
+    def phase_done(self, model, phase: int) -> None:
+        if not self.main:
+            return
+        if self.recipe.phases[phase].name == "backbone":
+            with staged_file(self.out / BACKBONE_FILE) as part:
+                save_backbone(model, part)
+        self._save(model, phase + 1, 0, {})
+
+    def _save(self, model, phase: int, step: int, trainer: dict) -> None:
+        with staged_file(self.path) as part:
+            torch.save(
+                {
+                    "recipe": json.dumps(asdict(self.recipe)),
+                    "phase": phase,
+                    "step": step,
+                    "model": model.state_dict(),
+                    "trainer": trainer,
+                    "rng": torch.get_rng_state(),
+                },
+                part,
+            )
+        self.saved = time.monotonic()
+
+    def finish(self, model, evaluation: Evaluation) -> None:
+        if not self.main:
+            return
+        with staged(self.out) as stage:
+            save_model(model, stage / "model.safetensors")
+            (stage / "metrics.json").write_text(
+                json.dumps(asdict(evaluation), indent=1) + "\n"
+            )
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def preset(name: str, **changes) -> Recipe:
+    """Return a preset recipe, with some of its fields changed."""
+    if name not in PRESETS:
+        raise ConfigError(
+            f"There is no preset {name!r}; choose from {', '.join(PRESETS)}."
+        )
+    return replace(PRESETS[name], **changes)
+
+
+def scenes_data(name: str) -> tuple[SceneSplit, SceneSplit]:
+    """Return the scenes that a preset trains on, and the validation scenes."""
+    return (
+        SceneSplit(TRAIN_SEED, TRAIN_COUNTS[name]),
+        SceneSplit(VALIDATION_SEED, VALIDATION_COUNT),
+    )
+
+
+class ProgressBar:
+    """A bar over all steps of a recipe; its `watch` is given to `train`."""
+
+    def __init__(self, recipe: Recipe):
+        from tqdm import tqdm
+
+        self._before, total = {}, 0
+        for phase in recipe.phases:
+            self._before[phase.name] = total
+            total += phase.steps
+        self._bar = tqdm(total=total, unit="step", smoothing=0.05)
+        self._text: dict[str, str] = {}
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._bar.close()
+
+    def watch(self, progress: Progress) -> None:
+        """Show the phase, the losses, and the last AP and PQ."""
+        self._bar.set_description(progress.phase)
+        values = progress.losses | {
+            k: v for k, v in progress.metrics.items() if k in ("box_ap", "pq")
+        }
+        self._text |= {k: f"{v:.3f}" for k, v in values.items()}
+        self._bar.set_postfix(self._text, refresh=False)
+        done = self._before[progress.phase] + progress.step
+        self._bar.update(done - self._bar.n)
