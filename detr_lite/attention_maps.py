@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from detr_lite.transformer import MultiHeadAttention
+
 
 class AttentionMaps(nn.Module):
     """Multi-head attention scores, without values.
@@ -25,6 +27,21 @@ class AttentionMaps(nn.Module):
         for linear in (self.q_linear, self.k_linear):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
+
+    @torch.no_grad()
+    def start_from(self, attention: MultiHeadAttention) -> None:
+        """Take over queries and keys of a trained attention of one width.
+
+        The decoder's last cross-attention already looks at the object whose
+        embedding it makes; from random weights, the maps would first have to
+        learn that again.
+        """
+        q_weight, k_weight, _ = attention.in_proj_weight.chunk(3)
+        q_bias, k_bias, _ = attention.in_proj_bias.chunk(3)
+        self.q_linear.weight.copy_(q_weight)
+        self.q_linear.bias.copy_(q_bias)
+        self.k_linear.weight.copy_(k_weight)
+        self.k_linear.bias.copy_(k_bias)
 
     def forward(
         self, box_embeddings: Tensor, memory: Tensor, padding_mask: Tensor

@@ -1,5 +1,6 @@
 """Pictures: read from anything a user may hold, and refused with a reason."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from detr_lite.errors import ImageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 16384, 100_000_000
+MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 16384, 80_000_000
 
 
 def read_image(source) -> Tensor:
@@ -43,14 +44,16 @@ def _read_file(path: Path) -> Tensor:
     if not path.exists():
         raise ImageError(f"There is no file {path}; check the name.")
     try:
-        with Image.open(path) as image:
-            return _from_pil(image, str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _from_pil(image, str(path))
     except UnidentifiedImageError:
         raise ImageError(
             f"{path} is not a picture that can be read; "
             "convert it to PNG or JPEG."
         ) from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             f"{path} has more than {MAX_PIXELS // 10**6} million pixels; "
             "shrink it first."

@@ -15,6 +15,12 @@ class MaskHead(nn.Module):
         heads: M.
         pyramid_channels: channels of Res2, Res3 and Res4.
         context: sets the channels of the stages: context / 2, / 4, / 8, / 16.
+        map_gain: multiplies the first weights of the attention maps.  A map
+            sums to 1 over heads and positions, so its values are small next
+            to those of the image; with a gain near their number the maps
+            are seen from the first step on.  1 is the original's.
+        pyramid: add the backbone's features; without them the maps are only
+            enlarged, which the book's ablation measures.
         split: compute the part of the first convolution that all queries of
             a picture share once, instead of once per query: same answer.
 
@@ -27,6 +33,8 @@ class MaskHead(nn.Module):
         heads: int,
         pyramid_channels: tuple[int, int, int],
         context: int | None = None,
+        map_gain: float = 1.0,
+        pyramid: bool = True,
         split: bool = True,
     ):
         super().__init__()
@@ -34,7 +42,7 @@ class MaskHead(nn.Module):
         first = width + heads
         stages = [context // 2**i for i in range(1, 5)]
         res2, res3, res4 = pyramid_channels
-        self.split = split
+        self.pyramid, self.split = pyramid, split
         self.lay1, self.gn1 = _stage(first, first)
         self.lay2, self.gn2 = _stage(first, stages[0])
         self.lay3, self.gn3 = _stage(stages[0], stages[1])
@@ -48,6 +56,8 @@ class MaskHead(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.lay1.weight[:, width:] *= map_gain
 
     def forward(
         self,
@@ -67,11 +77,11 @@ class MaskHead(nn.Module):
         x = self._first(src_proj, attention_maps, image_index)
         x = self.gn1(x).relu()
         x = self.gn2(self.lay2(x)).relu()
-        x = self._fuse(x, self.adapter1(pyramid.res4), image_index)
+        x = self._fuse(x, self.adapter1, pyramid.res4, image_index)
         x = self.gn3(self.lay3(x)).relu()
-        x = self._fuse(x, self.adapter2(pyramid.res3), image_index)
+        x = self._fuse(x, self.adapter2, pyramid.res3, image_index)
         x = self.gn4(self.lay4(x)).relu()
-        x = self._fuse(x, self.adapter3(pyramid.res2), image_index)
+        x = self._fuse(x, self.adapter3, pyramid.res2, image_index)
         x = self.gn5(self.lay5(x)).relu()
         return self.out_lay(x)[:, 0]
 
@@ -86,11 +96,10 @@ class MaskHead(nn.Module):
         own = F.conv2d(attention_maps, weight[:, d:], padding=1)
         return own + shared[image_index]
 
-    @staticmethod
-    def _fuse(x: Tensor, features: Tensor, image_index: Tensor) -> Tensor:
-        """Bring x to the size of the features and add them."""
+    def _fuse(self, x, adapter, features, image_index) -> Tensor:
+        """Bring x to the size of the features and add them, adapted."""
         x = F.interpolate(x, size=features.shape[-2:], mode="nearest")
-        return x + features[image_index]
+        return x + adapter(features)[image_index] if self.pyramid else x
 
 
 def _stage(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.GroupNorm]:

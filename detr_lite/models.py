@@ -46,6 +46,8 @@ class ModelConfig:
     temperature: float = 10000.0
     cycles: float = 1.0
     context: int = 256
+    map_gain: float = 1.0
+    pyramid: bool = True
     joint_softmax: bool = True
     threshold: float = 0.85
     shortest: int = 800
@@ -70,7 +72,8 @@ SCENES_CONFIG = ModelConfig(
     temperature=20.0,
     cycles=2.0,
     context=128,
-    threshold=0.5,
+    map_gain=512.0,
+    threshold=0.7,
     shortest=96,
     longest=160,
 )
@@ -154,6 +157,8 @@ def build_model(config: ModelConfig, categories: Categories) -> PanopticModel:
             heads=config.heads,
             pyramid_channels=tuple(body.channels[:3]),
             context=config.context,
+            map_gain=config.map_gain,
+            pyramid=config.pyramid,
         ),
         threshold=config.threshold,
     )

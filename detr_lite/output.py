@@ -10,6 +10,15 @@ from pathlib import Path
 from detr_lite.errors import OutputError
 
 
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return the error that tells a user why a place cannot be written."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{path} cannot be written ({reason}); free the space, or name "
+        "another place with --out."
+    )
+
+
 @contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
     """Give a temporary folder whose files move into `folder` at the end.
@@ -25,7 +34,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
         stage = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     except OSError as error:
         _remove(created)
-        raise _explain(folder, error) from None
+        raise cannot_write(folder, error) from None
     done = False
     try:
         yield stage
@@ -35,7 +44,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
             source.replace(goal)
         done = True
     except OSError as error:
-        raise _explain(folder, error) from None
+        raise cannot_write(folder, error) from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         if not done:
@@ -52,17 +61,9 @@ def staged_file(path: str | Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise _explain(path, error) from None
+        raise cannot_write(path, error) from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def _explain(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    return OutputError(
-        f"{path} cannot be written ({reason}); free the space, or name "
-        "another place with --out."
-    )
 
 
 def _missing_parents(folder: Path) -> list[Path]:

@@ -1,11 +1,24 @@
 """Pictures of what the model sees; one helper for each kind."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from detr_lite.prediction import Prediction
+
+LOSS_COLORS = {  # safe for color-blind readers
+    "loss": "#000000",
+    "class": "#0072B2",
+    "l1": "#D55E00",
+    "giou": "#009E73",
+    "focal": "#CC79A7",
+    "dice": "#E69F00",
+}
+METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
 def overlay(
@@ -75,3 +88,111 @@ def sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
     for n, image in enumerate(images):
         page.paste(image, (n % columns * width, n // columns * height))
     return page
+
+
+def attention_figure(prediction: Prediction, index: int) -> Figure:
+    """Return a segment's attention maps, a panel for each head.
+
+    One color scale for all heads, and the segment's outline in each panel.
+    index: the segment's position in prediction.segments.
+    """
+    maps = prediction.attention_maps[index].numpy()
+    segment = prediction.segments[index]
+    columns = max(len(maps) // 2, 1)
+    figure = Figure(figsize=(7, 4), layout="constrained", dpi=100)
+    axes = figure.subplots(2, columns, squeeze=False)
+    _, height, width = prediction.image.shape
+    outline = (prediction.id_map == segment.id).numpy()
+    for head, (axis, values) in enumerate(zip(axes.flat, maps, strict=False)):
+        drawn = axis.imshow(
+            values,
+            "magma",
+            vmin=0,
+            vmax=maps.max(),
+            extent=(0, width, height, 0),
+        )
+        axis.contour(
+            np.arange(width) + 0.5,
+            np.arange(height) + 0.5,
+            outline,
+            levels=[0.5],
+            colors="white",
+            linewidths=1,
+        )
+        axis.set_title(f"head {head}", fontsize=9)
+        axis.set_axis_off()
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
+    bar.set_label("attention", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def read_log(path: str | Path) -> list[dict]:
+    """Return the lines of a run's log.jsonl."""
+    return [json.loads(x) for x in Path(path).read_text().splitlines()]
+
+
+def curves_figure(log: Sequence[dict]) -> Figure:
+    """Return a run's losses, a panel for each phase, then its AP and PQ.
+
+    log: the lines of log.jsonl, or as many as there are so far.
+    """
+    phases = list(dict.fromkeys(line["phase"] for line in log))
+    figure = Figure(figsize=(7, 3), layout="constrained", dpi=100)
+    *panels, last = figure.subplots(1, len(phases) + 1)
+    before = 0
+    for axis, phase in zip(panels, phases, strict=True):
+        lines = [line for line in log if line["phase"] == phase]
+        for name, color in LOSS_COLORS.items():
+            points = [(x["step"], x[name]) for x in lines if name in x]
+            if points:
+                x, y = zip(*points, strict=True)
+                axis.plot(x, y, color=color, label=name)
+        axis.set(title=f"phase {phase}", xlabel="step", yscale="log")
+        for name, (color, marker) in METRIC_STYLES.items():
+            # Before there are masks, PQ says nothing, nor does AP after.
+            if (name == "box_ap") != (phase == "boxes"):
+                continue
+            points = [
+                (before + x["step"], x[name]) for x in lines if name in x
+            ]
+            if points:
+                x, y = zip(*points, strict=True)
+                last.plot(x, y, marker, color=color, label=name)
+        before += lines[-1]["step"]
+    last.set(title="AP and PQ", xlabel="step of the run", ylim=(0, 1))
+    for axis in (*panels, last):
+        axis.title.set_fontsize(9)
+        axis.xaxis.label.set_fontsize(9)
+        axis.tick_params(which="both", labelsize=8)
+        if axis.lines:
+            axis.legend(fontsize=8)
+    return figure
+
+
+class LiveCurves:
+    """Draws the curves again at each report; for a notebook.
+
+    Give its `watch` to `train`.
+    """
+
+    def __init__(self):
+        self._lines: list[dict] = []
+        self._handle = None
+
+    def watch(self, progress) -> None:
+        """Add a report of training to the drawing."""
+        from IPython.display import display
+
+        self._lines.append(
+            {
+                "phase": progress.phase,
+                "step": progress.step,
+                **(progress.losses or progress.metrics),
+            }
+        )
+        figure = curves_figure(self._lines)
+        if self._handle is None:
+            self._handle = display(figure, display_id=True)
+        else:
+            self._handle.update(figure)

@@ -9,8 +9,10 @@ resumed therefore ends at the same weights as one that was not.
 """
 
 import contextlib
+import io
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +35,7 @@ from detr_lite.models import (
     build_model,
     build_resnet,
 )
-from detr_lite.output import staged, staged_file
+from detr_lite.output import cannot_write, staged, staged_file
 from detr_lite.samples import Batch, Split, collate, fit_sample, flip
 from detr_lite.scenes import (
     TRAIN_SEED,
@@ -100,7 +102,7 @@ PRESETS = {
     # From the shipped backbone; five minutes on two cores.
     "quick": Recipe(
         phases=(
-            Phase("boxes", steps=900, batch_size=32, lr=1e-3),
+            Phase("boxes", steps=750, batch_size=32, lr=1e-3),
             Phase("masks", steps=240, batch_size=16, lr=3e-3, clip=1.0),
         )
     ),
@@ -108,8 +110,8 @@ PRESETS = {
     "full": Recipe(
         phases=(
             Phase("backbone", steps=600, batch_size=32, lr=6e-3, clip=10.0),
-            Phase("boxes", steps=9000, batch_size=32, lr=1e-3),
-            Phase("masks", steps=2000, batch_size=16, lr=3e-3, clip=1.0),
+            Phase("boxes", steps=6500, batch_size=32, lr=1e-3),
+            Phase("masks", steps=1500, batch_size=16, lr=3e-3, clip=1.0),
         )
     ),
 }
@@ -389,7 +391,7 @@ def train(
     resume: bool = False,
     watch: Callable[[Progress], None] | None = None,
     log_every: int = 20,
-    evaluations: int = 4,
+    evaluations: int = 2,
     checkpoint_seconds: float = 60.0,
 ) -> TrainResult:
     """Train a model and write it to a folder.
@@ -421,6 +423,9 @@ def train(
     run = _Run(recipe, out, accelerator, watch, checkpoint_seconds)
     first_phase, first_step, state = run.start(model, resume)
     evaluation = None
+    first_with_masks = next(
+        (p for p in recipe.phases if p.name in ("masks", "joint")), None
+    )
     for number, phase in enumerate(recipe.phases):
         if number < first_phase:
             continue
@@ -430,6 +435,9 @@ def train(
         begin = first_step if number == first_phase else 0
         if begin:
             trainer.load_state(state)
+        elif phase is first_with_masks:
+            decoder = model.detr.transformer.decoder
+            model.bbox_attention.start_from(decoder.layers[-1].multihead_attn)
         every = -(-phase.steps // evaluations)
         for step in range(begin, phase.steps):
             run.collect(trainer.step(step))
@@ -510,7 +518,7 @@ class _Run:
                 f"{self.out} holds no unfinished run to resume; "
                 "start one without --resume."
             ) from None
-        except Exception as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise ConfigError(
                 f"{self.path} cannot be read ({type(error).__name__}); "
                 "delete it and start again."
@@ -563,8 +571,12 @@ class _Run:
         if not self.main:
             return
         line["seconds"] = round(time.monotonic() - self.began, 1)
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.out / "log.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise cannot_write(path, error) from None
 
     def checkpoint(self, model, trainer, phase: int, step: int) -> None:
         due = time.monotonic() - self.saved >= self.checkpoint_seconds
@@ -580,18 +592,20 @@ class _Run:
         self._save(model, phase + 1, 0, {})
 
     def _save(self, model, phase: int, step: int, trainer: dict) -> None:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "recipe": json.dumps(asdict(self.recipe)),
+                "phase": phase,
+                "step": step,
+                "model": model.state_dict(),
+                "trainer": trainer,
+                "rng": torch.get_rng_state(),
+            },
+            buffer,
+        )
         with staged_file(self.path) as part:
-            torch.save(
-                {
-                    "recipe": json.dumps(asdict(self.recipe)),
-                    "phase": phase,
-                    "step": step,
-                    "model": model.state_dict(),
-                    "trainer": trainer,
-                    "rng": torch.get_rng_state(),
-                },
-                part,
-            )
+            part.write_bytes(buffer.getbuffer())
         self.saved = time.monotonic()
 
     def finish(self, model, evaluation: Evaluation) -> None:
@@ -634,7 +648,7 @@ class ProgressBar:
             self._before[phase.name] = total
             total += phase.steps
         self._bar = tqdm(total=total, unit="step", smoothing=0.05)
-        self._text: dict[str, str] = {}
+        self._losses: dict[str, float] = {}
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -644,11 +658,14 @@ class ProgressBar:
 
     def watch(self, progress: Progress) -> None:
         """Show the phase, the losses, and the last AP and PQ."""
-        self._bar.set_description(progress.phase)
-        values = progress.losses | {
+        if progress.losses:
+            self._losses = progress.losses
+        shown = self._losses | {
             k: v for k, v in progress.metrics.items() if k in ("box_ap", "pq")
         }
-        self._text |= {k: f"{v:.3f}" for k, v in values.items()}
-        self._bar.set_postfix(self._text, refresh=False)
+        self._bar.set_description(progress.phase, refresh=False)
+        self._bar.set_postfix_str(
+            ", ".join(f"{k} {v:.3f}" for k, v in shown.items()), refresh=False
+        )
         done = self._before[progress.phase] + progress.step
         self._bar.update(done - self._bar.n)

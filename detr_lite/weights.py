@@ -4,6 +4,7 @@ Files are safetensors: numbers and text, no code.  The text holds the
 configuration and the categories, so a file is a whole model.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from detr_lite.errors import DataError, WeightsError
 from detr_lite.models import ModelConfig, PanopticModel, build_model
@@ -60,6 +61,26 @@ def data_folder() -> Path:
     )
 
 
+def shipped_file(name: str) -> Path:
+    """Return a shipped file, after a look at its hash.
+
+    name: as data/manifest.json lists it.  WeightsError if the file is not
+    the one that was published.
+    """
+    path = data_folder() / name
+    manifest = json.loads((data_folder() / "manifest.json").read_text())
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        digest = None
+    if name not in manifest or digest != manifest[name]["sha256"]:
+        raise WeightsError(
+            f"{path} is missing or not the file that was published; "
+            "install detr_lite again."
+        )
+    return path
+
+
 def save_model(model: PanopticModel, path: str | Path) -> None:
     """Write a model with its configuration and categories."""
     _save(model, model.state_dict(), path)
@@ -77,10 +98,7 @@ def _save(model: PanopticModel, state: dict, path: str | Path) -> None:
         "config": json.dumps(asdict(model.config)),
         "categories": json.dumps([asdict(c) for c in model.categories]),
     }
-    try:
-        save_file(state, path, metadata)
-    except SafetensorError as error:  # it wraps the disk's own error
-        raise OSError(None, str(error)) from None
+    Path(path).write_bytes(save(state, metadata))
 
 
 def load_model(source: str | Path, device: str | None = None) -> PanopticModel:
@@ -94,7 +112,7 @@ def load_model(source: str | Path, device: str | None = None) -> PanopticModel:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     path = Path(source)
     if str(source) in SOURCES:
-        path = data_folder() / SOURCES[str(source)].file
+        path = shipped_file(SOURCES[str(source)].file)
     elif not path.exists():
         raise WeightsError(
             f"{source} is neither a file nor a known model "
@@ -112,7 +130,7 @@ def load_backbone(
 ) -> None:
     """Load a ResNet that phase "backbone" wrote (default: the shipped one)."""
     if path is None:
-        path = data_folder() / BACKBONE_FILE
+        path = shipped_file(BACKBONE_FILE)
     _, state = _read(Path(path))
     _load_state(model.detr.backbone[0].body, state, Path(path))
 

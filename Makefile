@@ -1,0 +1,48 @@
+# Two commands set up everything and do it: `make book` and `make test`.
+.PHONY: help book test env weights tables lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book     build the site (sets up .venv first; 2 minutes)"
+	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
+	@echo "make tables   measure the tables of the README (30 minutes)"
+	@echo "make lock     pin the newest dependencies in requirements.lock"
+	@echo "make clean    remove what the commands above made, but runs/"
+
+env:
+	@tools/setup_env.sh
+
+book:
+	@echo "Building the site from the stored notebooks: 1 minute to set up" \
+	    "the environment the first time, then half a minute."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/build_site.py _build
+	@echo "The site is ready: open _build/html/index.html"
+
+test:
+	@echo "Running the whole test suite: 1 minute to set up the environment" \
+	    "the first time, then up to 15 minutes on two cores."
+	@tools/setup_env.sh
+	@.venv/bin/python -m pytest --nbval --nbval-current-env \
+	    --nbval-cell-timeout=600 \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
+
+weights:
+	@echo "Training the shipped weights: an hour on two cores."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/make_weights.py
+
+tables:
+	@echo "Measuring the tables of the README: 30 minutes on two cores."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/measure.py all
+
+lock:
+	@tools/setup_env.sh
+	@.venv/bin/uv pip compile --quiet --universal --no-header \
+	    --no-annotate --upgrade --all-extras pyproject.toml \
+	    --output-file requirements.lock
+
+clean:
+	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,212 @@
+"""Measure the figures of the README; each result is kept in measured.json.
+
+python tools/measure.py              list what can be measured
+python tools/measure.py NAME...      measure, and print the tables
+python tools/measure.py tables       print the tables of what is there
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from detr_lite import load_model
+from detr_lite.evaluation import evaluate
+from detr_lite.samples import collate
+from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+from detr_lite.training import ProgressBar, preset, scenes_data, train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "tools" / "measured.json"
+METRICS = ("pq", "pq_things", "pq_stuff", "sq", "rq", "box_ap")
+ABLATIONS = {
+    "quick": ("the whole model", {}),
+    "no_positions": ("without positional encodings", {"cycles": 0.0}),
+    "no_encoder": ("without the encoder", {"encoder_layers": 0}),
+    "no_pyramid": ("without the pyramid", {"pyramid": False}),
+}
+SEEDS = {"quick": 0, "quick_seed1": 1, "quick_seed2": 2}
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(": ")[1]
+    return f"{model}, threads: {torch.get_num_threads()}"
+
+
+def quick(seed: int = 0, changes: dict | None = None) -> dict:
+    """Train the quick preset; return its seconds and its figures."""
+    recipe = preset("quick", seed=seed)
+    recipe = replace(recipe, model=replace(recipe.model, **changes or {}))
+    data = scenes_data("quick")
+    with tempfile.TemporaryDirectory() as out, ProgressBar(recipe) as bar:
+        start = time.monotonic()
+        result = train(recipe, *data, out, watch=bar.watch)
+        seconds = time.monotonic() - start
+    figures = {name: result.evaluation.metrics[name] for name in METRICS}
+    return {"seconds": seconds, **figures}
+
+
+def shipped() -> dict:
+    """Evaluate the shipped weights on the validation split."""
+    split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+    metrics = evaluate(load_model("scenes"), split).metrics
+    return {name: metrics[name] for name in METRICS}
+
+
+def inference() -> dict:
+    """Time one scene from picture to panoptic ids, shipped weights."""
+    model = load_model("scenes")
+    split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+    images = [split[i].image for i in range(110)]
+    times = []
+    for image in images:
+        start = time.perf_counter()
+        model.predict(image)
+        times.append(time.perf_counter() - start)
+    return {"milliseconds": 1000 * statistics.median(times[10:])}
+
+
+def loader() -> dict:
+    """Count the scenes a second from a warm cache into batches."""
+    split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+    collate([split[i] for i in range(32)])
+    start = time.perf_counter()
+    for first in range(0, len(split), 32):
+        collate([split[i] for i in range(first, first + 32)])
+    return {"per_second": len(split) / (time.perf_counter() - start)}
+
+
+def timed_make(target: str) -> dict:
+    """Run `make TARGET`, its environment being there; return its minutes."""
+    start = time.monotonic()
+    done = subprocess.run(["make", target], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(f"make {target} failed; see above.")
+    return {"seconds": time.monotonic() - start}
+
+
+MEASUREMENTS: dict[str, Callable[[], dict]] = {
+    "shipped": shipped,
+    "inference": inference,
+    "loader": loader,
+    **{name: lambda s=seed: quick(s) for name, seed in SEEDS.items()},
+    **{
+        name: lambda c=changes: quick(0, c)
+        for name, (_, changes) in ABLATIONS.items()
+        if changes
+    },
+    "make_book": lambda: timed_make("book"),
+    "make_test": lambda: timed_make("test"),
+}
+
+
+def tables(results: dict) -> str:
+    """Return the README's tables, Markdown, of what has been measured."""
+
+    def value(name: str, key: str, form: str = ".3f") -> str:
+        found = results.get(name, {}).get(key)
+        return "not measured" if found is None else format(found, form)
+
+    def minutes(name: str) -> str:
+        seconds = results.get(name, {}).get("seconds")
+        return "not measured" if seconds is None else f"{seconds / 60:.1f} min"
+
+    rows = [
+        "| what | measured |",
+        "| --- | --- |",
+        "| shipped weights, 512 validation scenes | "
+        f"PQ {value('shipped', 'pq')}, of things "
+        f"{value('shipped', 'pq_things')}, box AP "
+        f"{value('shipped', 'box_ap')} |",
+        f"| full preset, from nothing, {minutes('full')} | "
+        f"PQ {value('full', 'pq')}, box AP {value('full', 'box_ap')} |",
+        f"| quick preset, from the shipped backbone, {minutes('quick')} | "
+        f"PQ {value('quick', 'pq')}, box AP {value('quick', 'box_ap')} |",
+        "| quick preset, PQ of three seeds | "
+        + ", ".join(value(name, "pq") for name in SEEDS)
+        + " |",
+        "| one scene to panoptic ids, shipped weights | "
+        f"{value('inference', 'milliseconds', '.1f')} ms |",
+        "| scenes a second into batches, one process | "
+        f"{value('loader', 'per_second', '.0f')} |",
+        f"| `make book`, environment there | {minutes('make_book')} |",
+        f"| `make test`, environment there | {minutes('make_test')} |",
+        "",
+        "| quick preset | PQ | things | stuff | box AP |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, (label, _) in ABLATIONS.items():
+        cells = (
+            value(name, key)
+            for key in ("pq", "pq_things", "pq_stuff", "box_ap")
+        )
+        rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    machines = sorted({r["machine"] for r in results.values()})
+    return "\n".join([*rows, "", "Measured on: " + "; ".join(machines) + "."])
+
+
+def write_readme() -> None:
+    """Put the tables between the README's two marks."""
+    readme = ROOT / "README.md"
+    head, rest = readme.read_text().split("<!-- measured -->")
+    tail = rest.split("<!-- /measured -->")[1]
+    middle = f"<!-- measured -->\n{tables(read_results())}\n"
+    readme.write_text(f"{head}{middle}<!-- /measured -->{tail}")
+
+
+def read_results() -> dict:
+    """Return what has been measured so far, by name."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def keep(name: str, figures: dict) -> None:
+    """Add a result to the file."""
+    rounded = {k: round(v, 4) for k, v in figures.items()}
+    results = read_results() | {name: rounded | {"machine": machine()}}
+    text = json.dumps(dict(sorted(results.items())), indent=1) + "\n"
+    RESULTS.write_text(text)
+
+
+def main() -> None:
+    """Measure what is named on the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="names: all, tables, readme, " + ", ".join(MEASUREMENTS),
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    names = parser.parse_args().names
+    if not names:
+        parser.print_help()
+        return
+    if names == ["all"]:
+        names = list(MEASUREMENTS)
+    for name in names:
+        if name == "readme":
+            write_readme()
+        if name in ("readme", "tables"):
+            continue
+        if name not in MEASUREMENTS:
+            sys.exit(f"There is no measurement {name}; see --help.")
+        keep(name, MEASUREMENTS[name]())
+    print(tables(read_results()))
+
+
+if __name__ == "__main__":
+    main()

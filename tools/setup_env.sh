@@ -1,0 +1,37 @@
+#!/bin/sh
+# Creates .venv with a Python 3.11 to 3.13 and installs what requirements.lock
+# pins, then this package in place.  Does nothing when all of it is there.
+set -eu
+cd "$(dirname "$0")/.."
+
+stamp=.venv/.installed
+wanted=$(cat requirements.lock pyproject.toml | cksum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    exit 0
+fi
+
+fits='import sys, venv, ensurepip
+sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+python=
+for candidate in ${PYTHON:-} python3.12 python3.13 python3.11 python3 python; do
+    if "$candidate" -c "$fits" >/dev/null 2>&1; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "No Python 3.11, 3.12 or 3.13 with venv was found; install one," \
+        "or name it: make PYTHON=/path/to/python3.12 ..." >&2
+    exit 1
+fi
+
+echo "Setting up .venv with $("$python" --version): about 6 GB," \
+    "1 minute with a fast network."
+rm -f "$stamp"
+"$python" -m venv --clear .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+.venv/bin/uv pip install --quiet --python .venv/bin/python \
+    --requirement requirements.lock
+.venv/bin/uv pip install --quiet --python .venv/bin/python \
+    --no-deps --editable .
+echo "$wanted" > "$stamp"
