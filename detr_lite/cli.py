@@ -68,7 +68,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a COCO panoptic folder (default: the scenes); its last tenth "
         "is for validation",
     )
-    train.add_argument("--resume", action="store_true")
+    train.add_argument(
+        "--joint",
+        action="store_true",
+        help="train boxes and masks at once, without freezing",
+    )
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in DIR where it stopped",
+    )
     train.add_argument("--seed", type=int, default=0, metavar="S")
 
     evaluate = command(
@@ -128,9 +137,17 @@ def _scenes(args) -> None:
 
 def _train(args) -> None:
     from detr_lite.models import SCENES_CONFIG
-    from detr_lite.training import ProgressBar, preset, scenes_data, train
+    from detr_lite.training import (
+        ProgressBar,
+        joint,
+        preset,
+        scenes_data,
+        train,
+    )
 
     recipe = preset(args.preset, seed=args.seed)
+    if args.joint:
+        recipe = joint(recipe)
     print(
         f"Preset {args.preset}: "
         + ", ".join(f"{p.name} {p.steps} steps" for p in recipe.phases)

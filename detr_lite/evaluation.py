@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.errors import ConfigError
+from detr_lite.errors import ConfigError, DataError
 from detr_lite.models import PanopticModel
 from detr_lite.panoptic import panoptic_results
 from detr_lite.samples import (
@@ -185,6 +185,11 @@ class BoxAP:
         )
         self._found.append(rows.double().cpu().numpy())
 
+    @property
+    def segments(self) -> int:
+        """How many true segments were counted."""
+        return len(self._truth)
+
     def result(self) -> dict[str, float | list[float]]:
         """Return {"box_ap", "box_ap50", "per_class": AP of each label}."""
         from pycocotools.coco import COCO
@@ -302,6 +307,11 @@ def evaluate(
                         ids[sample.crowd].tolist(),
                     )
     model.train(was_training)
+    if not box_ap.segments:
+        raise DataError(
+            "The data have no segment at all; there is nothing to compare "
+            "the model with."
+        )
     return _summarize(categories, quality, box_ap, len(split), masks)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from detr_lite.prediction import Prediction
 
@@ -21,6 +22,17 @@ LOSS_COLORS = {  # safe for color-blind readers
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
+def enlarged(image: Tensor, smallest: int = 384) -> Image.Image:
+    """Return a (3, H, W) uint8 picture, small ones in large pixels."""
+    factor = _factor(*image.shape[1:], smallest)
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
+
+
+def _factor(height: int, width: int, smallest: int) -> int:
+    return max(1, round(smallest / max(height, width)))
+
+
 def overlay(
     prediction: Prediction, opacity: float = 0.55, smallest: int = 384
 ) -> Image.Image:
@@ -31,7 +43,7 @@ def overlay(
     that the names can be read.
     """
     _, height, width = prediction.image.shape
-    factor = max(1, round(smallest / max(height, width)))
+    factor = _factor(height, width, smallest)
     pixels = prediction.image.permute(1, 2, 0).numpy().astype(np.float32)
     ids = prediction.id_map.numpy()
     seen: dict[int, int] = {}

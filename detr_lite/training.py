@@ -620,6 +620,19 @@ class _Run:
             self.path.unlink()
 
 
+def joint(recipe: Recipe) -> Recipe:
+    """Return the recipe with boxes and masks trained at once, unfrozen.
+
+    The paper found no difference in quality, and phases to be faster.
+    """
+    phases = [
+        replace(p, name="joint") if p.name == "boxes" else p
+        for p in recipe.phases
+        if p.name != "masks"
+    ]
+    return replace(recipe, phases=tuple(phases))
+
+
 def preset(name: str, **changes) -> Recipe:
     """Return a preset recipe, with some of its fields changed."""
     if name not in PRESETS:

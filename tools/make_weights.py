@@ -17,6 +17,7 @@ import torch
 
 from detr_lite.coco import write_split
 from detr_lite.output import staged
+from detr_lite.plots import enlarged, overlay, sheet
 from detr_lite.scenes import (
     SCENE_CATEGORIES,
     TRAIN_SEED,
@@ -32,6 +33,7 @@ from detr_lite.training import (
     scenes_data,
     train,
 )
+from detr_lite.weights import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA, RUN = ROOT / "data", ROOT / "runs" / "full"
@@ -124,6 +126,19 @@ def publish() -> None:
     )
     (DATA / "MODEL_CARD.md").write_text(card(log, metrics))
     write_data()
+    draw_found()
+
+
+def draw_found() -> None:
+    """Draw the README's picture: scenes, each beside what was found."""
+    model, tiles = load_model("scenes"), []
+    split = SceneSplit(VALIDATION_SEED, SMALL_SPLIT)
+    for i in range(4):
+        image = split[i].image
+        tiles.append(enlarged(image, 288))
+        tiles.append(overlay(model.predict(image), smallest=288))
+    path = ROOT / "book" / "_assets" / "found.jpg"
+    sheet(tiles, 4).save(path, quality=90)
 
 
 def write_data() -> None:
