@@ -191,7 +191,9 @@ def _evaluate(args) -> None:
     result = evaluate(
         model,
         split,
-        progress=lambda batches: tqdm(batches, "evaluate", leave=False),
+        progress=lambda batches: tqdm(
+            batches, "evaluate", leave=False, disable=None
+        ),
     )
     _print_evaluation(result)
     if args.json:
@@ -235,11 +237,12 @@ def _predict(args) -> None:
                 f"{path.stem}.png; rename one."
             )
     model = load_model(args.model)
-    predictions = (
-        (path, model.predict(path, args.threshold))
-        for path in tqdm(paths, "predict", leave=False)
-    )
-    write_predictions(predictions, model.categories, Path(args.out))
+    # `with` takes the bar away before an error is printed where it stood.
+    with tqdm(paths, "predict", leave=False, disable=None) as bar:
+        predictions = (
+            (path, model.predict(path, args.threshold)) for path in bar
+        )
+        write_predictions(predictions, model.categories, Path(args.out))
     print(f"{len(paths)} pictures are segmented in {args.out}.")
 
 

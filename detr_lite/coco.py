@@ -131,7 +131,7 @@ class CocoPanoptic(Sequence[Sample]):
         for annotation in content["annotations"]:
             self._need(
                 annotation,
-                ("image_id", "file_name", "segments_info"),
+                {"image_id": int, "file_name": str, "segments_info": list},
                 "an annotation",
             )
             if annotation["image_id"] in annotations:
@@ -144,7 +144,7 @@ class CocoPanoptic(Sequence[Sample]):
         pngs = _names_in(self._panoptic)
         entries = []
         for image in content["images"]:
-            self._need(image, ("id", "file_name"), "an image")
+            self._need(image, {"id": int, "file_name": str}, "an image")
             annotation = annotations.pop(image["id"], None)
             if annotation is None:
                 raise DataError(
@@ -171,32 +171,30 @@ class CocoPanoptic(Sequence[Sample]):
             raise DataError(f"{self.path} lists no image; there is no data.")
         return sorted(entries, key=lambda pair: pair[0]["id"])
 
-    def _need(self, item, keys: Iterable[str], what: str) -> None:
-        for key in keys:
-            if not isinstance(item, dict) or key not in item:
+    def _need(self, item, kinds: dict[str, type], what: str) -> None:
+        for key, kind in kinds.items():
+            value = item.get(key) if isinstance(item, dict) else None
+            if not isinstance(value, kind):
                 raise DataError(
-                    f'{self.path}: {what} has no "{key}"; '
+                    f'{self.path}: {what} has no "{key}", or a wrong one; '
                     "this is not COCO's panoptic format."
                 )
 
     def _check_segments(self, image: dict, annotation: dict) -> None:
         seen = set()
         for segment in annotation["segments_info"]:
-            self._need(segment, ("id", "category_id"), "a segment")
-            where = f"{self.path}: segment {segment['id']} of image " + str(
-                image["file_name"]
-            )
-            if segment["id"] in seen:
-                raise DataError(f"{where} is listed twice; ids are unique.")
-            seen.add(segment["id"])
-            if (
-                not isinstance(segment["id"], int)
-                or not 0 < segment["id"] < 2**24
-            ):
+            name = segment.get("id") if isinstance(segment, dict) else None
+            picture = image["file_name"]
+            where = f"{self.path}: segment {name} of image {picture}"
+            if not isinstance(name, int) or not 0 < name < 2**24:
                 raise DataError(
                     f"{where}: an id must be a whole number from 1 to "
                     f"{2**24 - 1}, because a PNG color holds it."
                 )
+            if name in seen:
+                raise DataError(f"{where} is listed twice; ids are unique.")
+            seen.add(name)
+            self._need(segment, {"category_id": int}, f"segment {name}")
             try:
                 self.categories.label(segment["category_id"])
             except DataError as error:
@@ -208,13 +206,19 @@ class CocoPanoptic(Sequence[Sample]):
         """Refuse a box that leaves the picture (boxes are optional)."""
         if "bbox" not in segment:
             return
-        x, y, w, h = segment["bbox"]
-        width = image.get("width", float("inf"))
-        height = image.get("height", float("inf"))
+        try:
+            x, y, w, h = (float(side) for side in segment["bbox"])
+            width = float(image.get("width", "inf"))
+            height = float(image.get("height", "inf"))
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{where} has the box {segment['bbox']}; a box is the four "
+                "numbers x, y, width, height."
+            ) from None
         if min(x, y, w, h) < 0 or x + w > width or y + h > height:
             raise DataError(
                 f"{where} has the box {segment['bbox']}, which leaves the "
-                f"picture of {width} x {height} pixels; correct it."
+                f"picture of {width:g} x {height:g} pixels; correct it."
             )
 
 

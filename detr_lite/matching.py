@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
+from detr_lite.errors import DataError
 from detr_lite.samples import Target
 
 
@@ -65,7 +66,13 @@ class HungarianMatcher:
         """
         logits = torch.stack([logits for logits, _ in layers]).float()
         boxes = torch.stack([boxes for _, boxes in layers]).float()
-        costs = self.costs(logits, boxes, targets).cpu().numpy()
+        costs = self.costs(logits, boxes, targets)
+        if not costs.isfinite().all():
+            raise DataError(
+                "The model's classes or boxes are no longer finite numbers, "
+                "so that nothing can be matched; lower the learning rate."
+            )
+        costs = costs.cpu().numpy()
         counts = [len(t.labels) for t in targets]
         return [_match(layer, counts, logits.device) for layer in costs]
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from detr_lite.errors import OutputError
@@ -56,14 +56,19 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` at the end, or nothing."""
     path = Path(path)
     part = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    created, done = _missing_parents(path.parent), False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
+        done = True
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
+        if not done:
+            _remove(created)
 
 
 def _missing_parents(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from detr_lite.errors import DataError, WeightsError
+from detr_lite.errors import ConfigError, DataError, WeightsError
 from detr_lite.models import ModelConfig, PanopticModel, build_model
 from detr_lite.samples import Categories, Category
 
@@ -120,7 +120,13 @@ def load_model(source: str | Path, device: str | None = None) -> PanopticModel:
         )
     metadata, state = _read(path)
     config, categories = _read_metadata(path, metadata)
-    model = build_model(config, categories)
+    try:
+        model = build_model(config, categories)
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} describes a model that cannot be built ({error}); "
+            "train it again."
+        ) from None
     _load_state(model, state, path)
     return model.to(device).eval()
 

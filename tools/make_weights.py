@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from detr_lite.coco import write_split
+from detr_lite.errors import DetrLiteError
 from detr_lite.output import staged
 from detr_lite.plots import enlarged, overlay, sheet
 from detr_lite.scenes import (
@@ -172,12 +173,15 @@ def write_data() -> None:
 
 def main() -> None:
     """Train unless told not to, then publish."""
-    if sys.argv[1:] != ["--publish"]:
-        recipe = preset("full")
-        resume = (RUN / "checkpoint.pt").exists()
-        with ProgressBar(recipe) as bar:
-            train(recipe, *scenes_data("full"), RUN, resume, bar.watch)
-    publish()
+    try:
+        if sys.argv[1:] != ["--publish"]:
+            recipe = preset("full")
+            resume = (RUN / "checkpoint.pt").exists()
+            with ProgressBar(recipe) as bar:
+                train(recipe, *scenes_data("full"), RUN, resume, bar.watch)
+        publish()
+    except DetrLiteError as error:
+        sys.exit(f"make weights: {error}")
     print(f"The weights are in {DATA}; see {DATA / 'MODEL_CARD.md'}.")
 
 

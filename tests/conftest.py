@@ -1,0 +1,55 @@
+"""What all tests share: seeds, one thread, a cache of their own, and models.
+
+`tiny` things are small enough for dozens of forward passes a second.
+"""
+
+from dataclasses import replace
+
+import hypothesis
+import pytest
+import torch
+from support import CONFIG, randomized
+
+from detr_lite.models import build_model
+from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+
+# The same examples on every run, and no limit on the time of one.
+hypothesis.settings.register_profile(
+    "suite", derandomize=True, deadline=None, max_examples=60
+)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Keep drawn scenes in a folder of this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("DETR_LITE_CACHE", str(folder))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_every_order():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_model():
+    """A small panoptic model in eval mode; every parameter is random."""
+    return randomized(build_model(CONFIG, SCENE_CATEGORIES)).eval()
+
+
+@pytest.fixture
+def sure_model(tiny_model):
+    """The same, of which all queries that found something get a mask."""
+    tiny_model.threshold = 0.0
+    tiny_model.config = replace(CONFIG, threshold=0.0)
+    return tiny_model
+
+
+@pytest.fixture(scope="session")
+def scenes(_cache):
+    """Eight scenes."""
+    return SceneSplit(7, 8)

@@ -1,0 +1,107 @@
+"""Helpers that several test files import."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from detr_lite.backbone import FrozenBatchNorm2d
+from detr_lite.models import ModelConfig
+from detr_lite.panoptic_detr import PanopticDETR
+from detr_lite.samples import Categories, Category, Target
+from detr_lite.training import Phase, Recipe
+from detr_lite.transformer import MultiHeadAttention
+
+# The scenes' model, made smaller: 96 x 96 pixels become 12 x 12 positions.
+CONFIG = ModelConfig(
+    num_classes=8,
+    bottleneck=False,
+    depths=(1, 1, 1, 1),
+    resnet_width=8,
+    dilate_res5=True,
+    pool=False,
+    width=32,
+    heads=8,
+    encoder_layers=1,
+    decoder_layers=2,
+    feedforward=32,
+    dropout=0.1,
+    num_queries=12,
+    temperature=20.0,
+    cycles=2.0,
+    context=128,
+    threshold=0.5,
+    shortest=96,
+    longest=160,
+)
+
+# Three steps of each phase; CONFIG has dropout, so random states count.
+TINY = Recipe(
+    phases=(
+        Phase("backbone", 3, 4, 1e-3, warmup=2, clip=10.0),
+        Phase("boxes", 3, 4, 1e-3, warmup=2),
+        Phase("masks", 3, 4, 1e-3, warmup=2),
+        Phase("joint", 3, 4, 1e-3, warmup=2),
+    ),
+    model=CONFIG,
+)
+
+TWO_CLASSES = Categories(
+    [
+        Category(3, "cat", True, (200, 30, 30)),
+        Category(70, "sky", False, (30, 30, 200)),
+    ]
+)
+
+
+@torch.no_grad()
+def randomized(model: nn.Module) -> nn.Module:
+    """Move biases, norms and statistics off 0 and 1, so that each counts."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter += 0.2 * torch.randn_like(parameter)
+    for module in model.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.2)
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+        if isinstance(module, MultiHeadAttention):
+            width = module.out_proj.in_features
+            module.in_proj_weight[: 2 * width] *= 3
+        if isinstance(module, PanopticDETR):
+            # As after training, queries differ, and their masks depend on
+            # where they look.
+            width = module.bbox_attention.q_linear.in_features
+            module.bbox_attention.q_linear.weight *= 8
+            module.mask_head.lay1.weight[:, width:] *= 40
+            module.detr.class_embed.weight *= 4
+            module.detr.bbox_embed.layers[-1].weight *= 8
+    return model
+
+
+class Malicious:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "code ran")
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    """Return whether two modules have the same tensors, bit for bit."""
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def target(labels, boxes, id_map=None, ids=None) -> Target:
+    """Return a target from lists; by default without any pixel."""
+    if id_map is None:
+        id_map = torch.zeros(4, 4, dtype=torch.int32)
+    labels = torch.tensor(labels, dtype=torch.int64)
+    if ids is None:
+        ids = torch.arange(1, len(labels) + 1)
+    boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Target(labels, boxes, id_map, ids)

@@ -1,0 +1,556 @@
+"""The command line: its examples run, its errors are one line each."""
+
+import errno
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from support import TINY
+
+from detr_lite import training
+from detr_lite.cli import main
+from detr_lite.coco import CocoPanoptic, write_split
+from detr_lite.samples import Part
+from detr_lite.scenes import SceneSplit
+from detr_lite.weights import load_model, save_model
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ["scenes", "train", "evaluate", "predict", "models"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    """Commands are run where the book's reader would: data/ is there."""
+    monkeypatch.setenv("COLUMNS", "300")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def tiny_preset(monkeypatch):
+    """Make `train --preset quick` a matter of a second."""
+    monkeypatch.setitem(training.PRESETS, "quick", TINY)
+    split = SceneSplit(7, 8)
+    monkeypatch.setattr(training, "scenes_data", lambda name: (split, split))
+
+
+@pytest.fixture
+def model_file(sure_model, tmp_path):
+    """Weights that segment every picture, if not well."""
+    path = tmp_path / "tiny.safetensors"
+    save_model(sure_model, path)
+    return path
+
+
+@pytest.fixture
+def data(scenes, tmp_path):
+    """Three scenes on disk."""
+    path = tmp_path / "beach"
+    path.mkdir()
+    write_split(Part(scenes, [0, 1, 2]), path)
+    return path
+
+
+def files(folder):
+    return sorted(
+        str(p.relative_to(folder))
+        for p in Path(folder).rglob("*")
+        if p.name != "data" and "data/" not in str(p.relative_to(folder))
+    )
+
+
+def run(*arguments):
+    assert main([str(a) for a in arguments]) == 0
+
+
+def fails(capsys, *arguments, words=()):
+    """Run a command that must fail; it says one line and leaves nothing."""
+    before = files(Path.cwd())
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 1
+    error = capsys.readouterr().err
+    if "step/s]\n" in error:  # training shows a bar, on a line of its own
+        _, error = error.split("step/s]\n")
+    assert error.endswith("\n")
+    assert error.count("\n") == 1
+    assert error.startswith("detr-lite: ")
+    for word in words:
+        assert str(word) in error
+    assert files(Path.cwd()) == before
+
+
+def helped(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_the_help_runs(capsys, tiny_preset, command):
+    text = helped(capsys, command)
+    (example,) = re.findall(r"^example: detr-lite (.*)$", text, re.MULTILINE)
+    assert shlex.split(example)[0] == command
+    run(*shlex.split(example))
+
+
+def test_the_example_in_the_main_help_runs(capsys):
+    text = helped(capsys)
+    (example,) = re.findall(r"^example: detr-lite (.*)$", text, re.MULTILINE)
+    run(*shlex.split(example))
+
+
+def test_the_main_help_lists_every_command(capsys):
+    text = helped(capsys)
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command} ", text, re.MULTILINE)
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "detr_lite", "models"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "scenes" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_failing_module_says_one_line_without_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "detr_lite", "predict", "gone.png",
+         "--out", "found"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("detr-lite: ")
+    assert "gone.png" in done.stderr
+    assert files(".") == []
+
+
+def test_no_command_at_all_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detr_lite.coco.write_split", stop)
+    assert main(["scenes", "--out", "made", "--count", "1"]) == 130
+    assert capsys.readouterr().err == "detr-lite: stopped.\n"
+    assert files(".") == []
+
+
+def test_scenes_writes_a_data_set_that_reads_back(capsys):
+    run("scenes", "--out", "made/here", "--count", 3, "--seed", 7)
+    data, split = CocoPanoptic.from_folder("made/here"), SceneSplit(7, 3)
+    assert len(data) == 3
+    for mine, other in zip(data, split, strict=True):
+        assert torch.equal(mine.image, other.image)
+        assert torch.equal(mine.id_map, other.id_map)
+    assert "3 scenes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options", [["--count", 0], ["--count", -2], ["--seed", -1]]
+)
+def test_scenes_refuses_impossible_numbers(capsys, options):
+    fails(capsys, "scenes", "--out", "made", *options, words=options[1:])
+
+
+def test_scenes_refuses_a_folder_with_something_in_it(capsys):
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    fails(capsys, "scenes", "--out", "full", words=["full"])
+    assert Path("full/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["wall", "wall/made", "wall/a/b"])
+@pytest.mark.parametrize("command", ["scenes", "predict", "train"])
+def test_a_folder_that_cannot_be_made_is_refused(
+    capsys, command, out, data, model_file, tiny_preset
+):
+    Path("wall").write_text("a file is in the way")
+    arguments = {
+        "scenes": ["--count", 1],
+        "predict": [data / "images", "--model", model_file],
+        "train": [],
+    }[command]
+    fails(capsys, command, *arguments, "--out", out, words=["wall"])
+    assert Path("wall").read_text() == "a file is in the way"
+
+
+def full_disk(monkeypatch, after):
+    """Let pictures be written, and then no more."""
+    save, count = Image.Image.save, iter(range(10**6))
+
+    def limited(image, target, *rest, **options):
+        save(image, target, *rest, **options)
+        if next(count) >= after:
+            Path(target).write_bytes(b"half a picture")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", limited)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_scenes_on_a_full_disk_leaves_nothing(capsys, monkeypatch, after):
+    full_disk(monkeypatch, after)
+    fails(
+        capsys,
+        "scenes",
+        "--out",
+        "made/here",
+        words=["made/here", "No space left"],
+    )
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_predict_on_a_full_disk_leaves_nothing(
+    capsys, monkeypatch, after, data, model_file
+):
+    full_disk(monkeypatch, after)
+    fails(
+        capsys,
+        "predict",
+        data / "images",
+        "--model",
+        model_file,
+        "--out",
+        "found",
+        words=["found", "No space left"],
+    )
+
+
+def test_predict_writes_what_coco_panoptic_tools_read(
+    capsys, data, model_file
+):
+    run("predict", data / "images", "--model", model_file, "--out", "found")
+    assert "3 pictures" in capsys.readouterr().out
+    found = CocoPanoptic(
+        "found/panoptic.json", data / "images", "found/panoptic"
+    )
+    model = load_model(model_file, device="cpu")
+    assert found.categories == model.categories
+    for sample in found:
+        prediction = model.predict(data / "images" / f"{sample.name}.png")
+        assert torch.equal(sample.id_map, prediction.id_map)
+        labels = [s.label for s in prediction.segments]
+        assert sample.labels.tolist() == labels
+        assert len(labels) > 0
+
+
+def test_predict_says_each_segments_score_area_and_box(data, model_file):
+    run("predict", data / "images", "--model", model_file, "--out", "found")
+    content = json.loads(Path("found/panoptic.json").read_text())
+    for annotation in content["annotations"]:
+        areas = [s["area"] for s in annotation["segments_info"]]
+        assert sum(areas) == 96 * 96  # every pixel belongs to a segment
+        for segment in annotation["segments_info"]:
+            assert 0 < segment["score"] < 1
+            x, y, w, h = segment["bbox"]
+            assert 0 <= x <= x + w <= 96
+            assert 0 <= y <= y + h <= 96
+            assert isinstance(segment["isthing"], bool)
+
+
+def test_predict_draws_an_overlay_of_each_picture(data, model_file):
+    run("predict", data / "images", "--model", model_file, "--out", "found")
+    names = [f"00000{i}.png" for i in range(3)]
+    assert sorted(p.name for p in Path("found/overlay").iterdir()) == names
+    for name in names:
+        with Image.open(Path("found/overlay") / name) as drawn:
+            assert drawn.width == drawn.height
+            assert drawn.width % 96 == 0
+
+
+def test_predict_takes_pictures_of_any_size(data, model_file):
+    image = Image.open(data / "images/000000.png").resize((250, 70))
+    image.save("wide.png")
+    run("predict", "wide.png", "--model", model_file, "--out", "found")
+    with Image.open("found/panoptic/wide.png") as panoptic:
+        assert panoptic.size == (250, 70)
+
+
+def test_predict_finds_less_at_a_higher_threshold(data, model_file):
+    picture = data / "images/000000.png"
+    for threshold, count in ((0, None), (1, 0)):
+        out = f"found{threshold}"
+        run("predict", picture, "--model", model_file, "--out", out,
+            "--threshold", threshold)  # fmt: skip
+        content = json.loads(Path(out, "panoptic.json").read_text())
+        segments = content["annotations"][0]["segments_info"]
+        assert len(segments) == count if count == 0 else len(segments) > 0
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, "nan"])
+def test_predict_refuses_impossible_thresholds(capsys, data, threshold):
+    fails(
+        capsys,
+        "predict",
+        data / "images",
+        "--out",
+        "found",
+        "--threshold",
+        threshold,
+        words=[threshold],
+    )
+
+
+def bad_picture(kind, data):
+    """Return a picture that cannot be segmented, and what is said of it."""
+    good = data / "images/000000.png"
+    path = Path("bad.png")
+    if kind == "missing":
+        return path, "There is no file"
+    if kind == "text":
+        path.write_text("no picture")
+        return path, "not a picture"
+    if kind == "cut off":
+        path.write_bytes(good.read_bytes()[:2000])
+        return path, "cut off"
+    if kind == "one pixel":
+        Image.new("RGB", (1, 1)).save(path)
+        return path, "1 x 1 pixels"
+    if kind == "too large":
+        Image.new("1", (20000, 10)).save(path)
+        return path, "20000 x 10 pixels"
+    path = Path("folder")
+    path.mkdir()
+    return path, "holds no picture"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["missing", "text", "cut off", "one pixel", "too large", "empty folder"],
+)
+def test_predict_refuses_bad_pictures_and_leaves_nothing(
+    capsys, data, model_file, kind
+):
+    """Also where good pictures were segmented before."""
+    bad, word = bad_picture(kind, data)
+    fails(
+        capsys,
+        "predict",
+        data / "images",
+        bad,
+        "--model",
+        model_file,
+        "--out",
+        "found",
+        words=[bad, word],
+    )
+
+
+def test_predict_refuses_two_pictures_of_one_name(capsys, data, model_file):
+    Image.new("RGB", (96, 96)).save("000000.jpg")
+    fails(
+        capsys,
+        "predict",
+        data / "images",
+        "000000.jpg",
+        "--model",
+        model_file,
+        "--out",
+        "found",
+        words=["000000.jpg", "000000.png"],
+    )
+
+
+def test_evaluate_writes_the_figures_as_json(capsys, data, model_file):
+    run("evaluate", "--model", model_file, "--data", data,
+        "--json", "new/figures.json")  # fmt: skip
+    content = json.loads(Path("new/figures.json").read_text())
+    keys = {"box_ap", "pq", "sq", "rq", "pq_things", "pq_stuff"}
+    assert keys <= content.keys()
+    assert all(0 <= content[key] <= 1 for key in keys)
+    printed = capsys.readouterr().out
+    assert f"pq         {content['pq']:.3f}" in printed
+    assert files(".") == ["new", "new/figures.json"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("kind", ["unknown", "cut off", "pickle", "text"])
+def test_bad_weights_are_refused(capsys, data, model_file, command, kind):
+    path = Path("bad.safetensors")
+    if kind == "cut off":
+        path.write_bytes(model_file.read_bytes()[:5000])
+    elif kind == "pickle":
+        torch.save({"model": {}}, path)
+    elif kind == "text":
+        path.write_text("no weights")
+    arguments = {
+        "evaluate": ["--data", data],
+        "predict": [data / "images", "--out", "found"],
+    }[command]
+    fails(capsys, command, *arguments, "--model", path, words=[path])
+
+
+def broken(data, kind):
+    """Break a data set; return what must be said of it."""
+    path = data / "panoptic.json"
+    content = json.loads(path.read_text())
+    if kind == "missing picture":
+        (data / "images/000001.png").unlink()
+        return "images/000001.png"
+    if kind == "missing png":
+        (data / "panoptic/000001.png").unlink()
+        return "panoptic/000001.png"
+    if kind == "png of another size":
+        Image.new("RGB", (40, 50)).save(data / "panoptic/000001.png")
+        return "40 x 50"
+    if kind == "json cut off":
+        path.write_text(path.read_text()[:100])
+        return "not valid JSON"
+    if kind == "unknown category":
+        content["annotations"][0]["segments_info"][0]["category_id"] = 99
+        word = "Category id 99"
+    elif kind == "no picture":
+        content |= {"images": [], "annotations": []}
+        word = "no image"
+    elif kind == "other categories":
+        content["categories"][0]["name"] = "balloon"
+        word = "balloon"
+    elif kind == "no segment":
+        for annotation in content["annotations"]:
+            annotation["segments_info"] = []
+            Image.new("RGB", (96, 96)).save(
+                data / "panoptic" / annotation["file_name"]
+            )
+        word = "no segment"
+    path.write_text(json.dumps(content))
+    return word
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing picture",
+        "missing png",
+        "png of another size",
+        "json cut off",
+        "unknown category",
+        "no picture",
+        "other categories",
+    ],
+)
+def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
+    word = broken(data, kind)
+    fails(
+        capsys,
+        "evaluate",
+        "--model",
+        model_file,
+        "--data",
+        data,
+        "--json",
+        "figures.json",
+        words=[word],
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing png",
+        "json cut off",
+        "unknown category",
+        "no picture",
+        "no segment",
+    ],
+)
+def test_train_refuses_broken_data_before_it_starts(
+    capsys, data, tiny_preset, kind
+):
+    word = broken(data, kind)
+    fails(capsys, "train", "--data", data, "--out", "run", words=[word])
+
+
+def test_train_says_where_data_turn_out_to_be_broken(
+    capsys, data, tiny_preset
+):
+    """What is in a PNG is known when it is read; the run can start again."""
+    whole = (data / "panoptic/000001.png").read_bytes()
+    word = broken(data, "png of another size")
+    assert main(["train", "--data", str(data), "--out", "run"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("detr-lite: ")
+    assert word in error
+    (data / "panoptic/000001.png").write_bytes(whole)
+    run("train", "--data", data, "--out", "run")
+
+
+def test_missing_data_are_refused(capsys, model_file):
+    for arguments in (
+        ["evaluate", "--model", model_file],
+        ["train", "--out", "run"],
+    ):
+        fails(capsys, *arguments, "--data", "gone", words=["gone"])
+
+
+def test_evaluate_refuses_a_place_where_no_file_can_be(
+    capsys, data, model_file
+):
+    Path("wall").write_text("a file is in the way")
+    Path("folder").mkdir()
+    for place in ("wall/figures.json", "folder"):
+        fails(
+            capsys,
+            "evaluate",
+            "--model",
+            model_file,
+            "--data",
+            data,
+            "--json",
+            place,
+            words=[place],
+        )
+
+
+def test_train_writes_a_model_that_predicts(capsys, tiny_preset, data):
+    run("train", "--out", "run")
+    assert "run/model.safetensors" in capsys.readouterr().out
+    run("predict", data / "images", "--model", "run/model.safetensors",
+        "--out", "found")  # fmt: skip
+    run("evaluate", "--model", "run/model.safetensors", "--data", data)
+
+
+def test_train_on_a_folder_learns_its_classes(capsys, tiny_preset, data):
+    run("train", "--data", data, "--out", "run")
+    model = load_model("run/model.safetensors")
+    assert model.categories == CocoPanoptic.from_folder(data).categories
+
+
+def test_train_refuses_what_cannot_be(capsys, tiny_preset):
+    fails(capsys, "train", "--preset", "slow", "--out", "run", words=["slow"])
+    run("train", "--out", "run")
+    before = Path("run/model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main(["train", "--out", "run"]) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert Path("run/model.safetensors").read_bytes() == before
+    assert main(["train", "--out", "other", "--resume"]) == 1
+    assert "no unfinished run" in capsys.readouterr().err
+
+
+def test_models_lists_what_can_be_loaded(capsys):
+    run("models")
+    text = capsys.readouterr().out
+    assert "scenes" in text
+    assert "Apache-2.0" in text

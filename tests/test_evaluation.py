@@ -1,0 +1,551 @@
+"""PQ against torchmetrics and panopticapi's definition; AP against COCO's."""
+
+import contextlib
+import io
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support import CONFIG, TWO_CLASSES
+from torch import nn
+from torch.nn import functional
+from torchmetrics.detection import PanopticQuality as TheirQuality
+
+from detr_lite.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from detr_lite.detr import DetrOutput
+from detr_lite.errors import ConfigError
+from detr_lite.evaluation import BoxAP, PanopticQuality, evaluate, to_json
+from detr_lite.panoptic_detr import PanopticOutput
+from detr_lite.samples import Part, boxes_from_id_map
+from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+
+CLASSES = 4
+UNKNOWN = 99  # torchmetrics takes a class it was not told of for void
+
+
+def painted(random, size, count, void):
+    """Return an id map of overlapping rectangles, and id -> label.
+
+    Without void, id 1 fills what the others leave.
+    """
+    id_map = np.zeros((size, size), np.int64)
+    for number in range(1, count + 1):
+        y, x = random.randint(0, size, 2)
+        h, w = random.randint(1, size, 2)
+        if number == 1 and not void:
+            y, x, h, w = 0, 0, size, size
+        id_map[y : y + h, x : x + w] = number
+    labels = {
+        int(i): int(random.randint(CLASSES)) for i in np.unique(id_map) if i
+    }
+    return id_map, labels
+
+
+def changed(random, id_map, labels):
+    """Return a prediction like the truth: shifted, relabeled, renumbered."""
+    shift = random.randint(-2, 3, 2)
+    moved = np.roll(id_map, shift, (0, 1))
+    moved[moved == 0] = moved.max() + 1
+    ids = np.unique(moved)
+    numbers = 1 + random.permutation(99)[: len(ids)]
+    new = dict(zip(ids.tolist(), numbers.tolist(), strict=True))
+    result = np.vectorize(new.get)(moved)
+    return result, {
+        number: (
+            labels[i]
+            if i in labels and random.rand() < 0.8
+            else int(random.randint(CLASSES))
+        )
+        for i, number in new.items()
+    }
+
+
+def pictures(seed, count, void):
+    random = np.random.RandomState(seed)
+    made = []
+    for _ in range(count):
+        truth = painted(random, 12, random.randint(1, 7), void)
+        if random.rand() < 0.7:
+            found = changed(random, *truth)
+        else:
+            found = painted(random, 12, random.randint(1, 7), void=False)
+        made.append((found, truth))
+    return made
+
+
+def as_colors(id_map, labels):
+    """Return the (1, H, W, 2) classes and numbers that torchmetrics reads."""
+    classes = np.vectorize(lambda i: labels.get(int(i), UNKNOWN))(id_map)
+    return torch.from_numpy(np.stack((classes, id_map), -1))[None]
+
+
+@pytest.fixture
+def _double_precision():
+    """torchmetrics divides pixel counts in the default precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def counted(made):
+    quality = PanopticQuality(CLASSES)
+    for (found_map, found), (true_map, true) in made:
+        quality.update(
+            torch.from_numpy(found_map),
+            found,
+            torch.from_numpy(true_map),
+            true,
+        )
+    return quality
+
+
+# Both know void in the truth.  Void in the prediction torchmetrics also takes
+# off the union and off the misses, which neither the paper nor panopticapi
+# does: predictions here have none, and a test below pins what we do.
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("void", [False, True])
+@pytest.mark.parametrize("seed", range(150))
+def test_quality_equals_torchmetrics(seed, void):
+    made = pictures(seed, 1 + seed % 3, void)
+    theirs = TheirQuality(
+        things=set(range(CLASSES)),
+        stuffs=set(),
+        return_sq_and_rq=True,
+        return_per_class=True,
+    )
+    for found, truth in made:
+        theirs.update(as_colors(*found), as_colors(*truth))
+    quality = counted(made)
+    for label, (pq, sq, rq) in enumerate(theirs.compute().tolist()):
+        mine = quality.result([label])
+        assert mine["pq"] == pytest.approx(pq, abs=1e-9)
+        assert mine["sq"] == pytest.approx(sq, abs=1e-9)
+        assert mine["rq"] == pytest.approx(rq, abs=1e-9)
+    mean = TheirQuality(set(range(CLASSES)), set(), return_sq_and_rq=True)
+    for found, truth in made:
+        mean.update(as_colors(*found), as_colors(*truth))
+    result = quality.result()
+    assert [result[k] for k in ("pq", "sq", "rq")] == pytest.approx(
+        mean.compute().tolist(), abs=1e-9
+    )
+
+
+def by_definition(made, crowds):
+    """The PQ of panopticapi, with sets of pixels.
+
+    Returns for each class [sum of IoU, TP, FP, FN].
+    """
+    table = np.zeros((CLASSES, 4))
+    for ((found_map, found), (true_map, true)), crowd in zip(
+        made, crowds, strict=True
+    ):
+
+        def pixels(id_map, number):
+            return {tuple(p) for p in np.argwhere(id_map == number)}
+
+        void = pixels(true_map, 0)
+        theirs = {t: pixels(true_map, t) for t in true}
+        mine = {m: pixels(found_map, m) for m in found}
+        pairs = {}
+        for t in true:
+            for m in found:
+                union = (mine[m] - void) | theirs[t]
+                iou = len(mine[m] & theirs[t]) / len(union)
+                if found[m] == true[t] and t not in crowd and iou > 0.5:
+                    pairs[m] = t
+                    table[true[t]] += [iou, 1, 0, 0]
+        for t in true:
+            if t not in crowd and t not in pairs.values():
+                table[true[t], 3] += 1
+        for m in found:
+            # The last crowd of the class, as panopticapi has it.
+            same = [t for t in true if t in crowd and true[t] == found[m]]
+            ignored = void | (theirs[same[-1]] if same else set())
+            if m not in pairs and 2 * len(mine[m] & ignored) <= len(mine[m]):
+                table[found[m], 2] += 1
+    return table
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_void_and_crowds_count_as_panopticapi_defines(seed):
+    made = pictures(1000 + seed, 2, void=True)
+    random = np.random.RandomState(seed)
+    crowds = [
+        [t for t in true if random.rand() < 0.4] for _, (_, true) in made
+    ]
+    quality = PanopticQuality(CLASSES)
+    for ((found_map, found), (true_map, true)), crowd in zip(
+        made, crowds, strict=True
+    ):
+        quality.update(
+            torch.from_numpy(found_map),
+            found,
+            torch.from_numpy(true_map),
+            true,
+            crowd,
+        )
+    wanted = by_definition(made, crowds)
+    assert quality.iou == pytest.approx(wanted[:, 0], abs=1e-12)
+    assert quality.tp.tolist() == wanted[:, 1].tolist()
+    assert quality.fp.tolist() == wanted[:, 2].tolist()
+    assert quality.fn.tolist() == wanted[:, 3].tolist()
+
+
+def quality_of(found_map, found, true_map, true, crowd=()):
+    quality = PanopticQuality(CLASSES)
+    quality.update(
+        torch.tensor(found_map), found, torch.tensor(true_map), true, crowd
+    )
+    return quality
+
+
+def test_perfect_predictions_give_one():
+    for _, (true_map, true) in pictures(3, 5, void=True):
+        renamed = torch.from_numpy(np.where(true_map, true_map + 40, 0))
+        found = {t + 40: label for t, label in true.items()}
+        quality = PanopticQuality(CLASSES)
+        quality.update(renamed, found, torch.from_numpy(true_map), true)
+        if true:
+            assert quality.result() == {"pq": 1.0, "sq": 1.0, "rq": 1.0}
+
+
+def test_an_overlap_of_exactly_one_half_is_no_match():
+    quality = quality_of([[1, 2]], {1: 0, 2: 1}, [[1, 1]], {1: 0})
+    assert quality.tp.sum() == 0
+    assert quality.fn.tolist() == [1, 0, 0, 0]
+    assert quality.fp.tolist() == [1, 1, 0, 0]
+
+
+def test_a_match_of_another_class_is_a_miss_and_a_false_alarm():
+    quality = quality_of([[1, 1]], {1: 2}, [[1, 1]], {1: 0})
+    assert quality.fn.tolist() == [1, 0, 0, 0]
+    assert quality.fp.tolist() == [0, 0, 1, 0]
+
+
+def test_a_segment_half_of_it_on_void_is_still_a_false_alarm():
+    quality = quality_of([[1, 1]], {1: 0}, [[0, 2]], {2: 1})
+    assert quality.fp.tolist() == [1, 0, 0, 0]
+    more = quality_of([[1, 1, 1]], {1: 0}, [[0, 0, 2]], {2: 1})
+    assert more.fp.tolist() == [0, 0, 0, 0]
+
+
+def test_void_in_the_prediction_does_not_excuse_a_miss():
+    quality = quality_of([[0, 0, 1]], {1: 0}, [[1, 1, 1]], {1: 0})
+    assert quality.fn.tolist() == [1, 0, 0, 0]
+    assert quality.fp.tolist() == [1, 0, 0, 0]
+
+
+def test_pq_is_sq_times_rq_for_each_class():
+    quality = counted(pictures(8, 10, void=True))
+    for label in range(CLASSES):
+        result = quality.result([label])
+        assert result["pq"] == pytest.approx(result["sq"] * result["rq"])
+
+
+def test_classes_that_do_not_occur_are_left_out_of_the_mean():
+    quality = quality_of([[1, 1]], {1: 2}, [[5, 5]], {5: 2})
+    assert quality.result()["pq"] == 1.0
+    assert quality.result([0, 1]) == {"pq": 0.0, "sq": 0.0, "rq": 0.0}
+
+
+def test_ids_as_large_as_a_png_holds_are_counted():
+    big = 2**24 - 1
+    quality = quality_of([[big, 1]], {big: 0, 1: 1}, [[big, 1]],
+                         {big: 0, 1: 1})  # fmt: skip
+    assert quality.result()["pq"] == 1.0
+
+
+SIZE = (50, 100)
+
+
+def scores(*rows):
+    return torch.tensor(rows)
+
+
+def relative(*corners):
+    height, width = SIZE
+    scale = torch.tensor([width, height, width, height])
+    return xyxy_to_cxcywh(torch.tensor(corners) / scale)
+
+
+def ap(score_rows, found_boxes, labels, true_boxes, classes=2):
+    run = BoxAP(classes)
+    run.update(
+        SIZE,
+        score_rows,
+        found_boxes,
+        torch.tensor(labels),
+        torch.tensor(true_boxes),
+        torch.zeros(len(labels), dtype=torch.bool),
+    )
+    return run.result()
+
+
+def test_perfect_boxes_have_an_ap_of_one():
+    boxes = [[10.0, 5.0, 30.0, 25.0], [50.0, 0.0, 100.0, 50.0]]
+    result = ap(
+        scores([0.9, 0.0], [0.1, 0.8]), relative(*boxes), [0, 1], boxes
+    )
+    assert result["box_ap"] == pytest.approx(1.0)
+    assert result["box_ap50"] == pytest.approx(1.0)
+    assert result["per_class"] == pytest.approx([1.0, 1.0])
+
+
+def test_ap_of_a_box_with_overlap_72_percent_is_a_half():
+    """It counts at the thresholds .50, .55, .60, .65, .70 of ten."""
+    result = ap(
+        scores([0.9]),
+        relative([0.0, 0.0, 72.0, 50.0]),
+        [0],
+        [[0.0, 0.0, 100.0, 50.0]],
+        classes=1,
+    )
+    assert result["box_ap"] == pytest.approx(0.5)
+    assert result["box_ap50"] == pytest.approx(1.0)
+
+
+def test_ap_of_one_box_of_two_is_that_of_the_recalls_up_to_a_half():
+    """51 of the 101 recall levels 0, 0.01, ..., 1 are reached."""
+    boxes = [[0.0, 0.0, 40.0, 40.0], [50.0, 0.0, 90.0, 40.0]]
+    result = ap(scores([0.9]), relative(boxes[0]), [0, 0], boxes, classes=1)
+    assert result["box_ap"] == pytest.approx(51 / 101)
+
+
+def test_ap_without_any_true_box_is_zero():
+    assert BoxAP(2).result()["box_ap"] == 0.0
+
+
+def test_a_class_without_true_boxes_has_no_ap():
+    box = [[10.0, 5.0, 30.0, 25.0]]
+    result = ap(scores([0.9, 0.0]), relative(*box), [0], box)
+    assert result["per_class"][0] == pytest.approx(1.0)
+    assert math.isnan(result["per_class"][1])
+    assert result["box_ap"] == pytest.approx(1.0)
+
+
+def test_ap_equals_a_run_of_pycocotools_by_hand():
+    random = np.random.RandomState(0)
+    mine = BoxAP(3)
+    truth, found = [], []
+    for image in range(1, 7):
+        count = random.randint(0, 5)
+        corners = 60 * random.rand(count, 4)
+        corners[:, 2:] = corners[:, :2] + 5 + 30 * random.rand(count, 2)
+        labels = random.randint(3, size=count)
+        crowd = random.rand(count) < 0.2
+        for box, label, many in zip(corners, labels, crowd, strict=True):
+            x0, y0, x1, y1 = (float(v) for v in box.astype(np.float32))
+            truth.append(
+                {
+                    "id": len(truth) + 1,
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": int(many),
+                }
+            )
+        noise = 4 * random.normal(size=(8, 4))
+        pool = np.concatenate((corners, [[10, 10, 30, 30]]))
+        guesses = pool[random.randint(count + 1, size=8)] + noise
+        guesses = torch.from_numpy(guesses).float()
+        height, width = 100, 120
+        scale = torch.tensor([width, height, width, height])
+        boxes = xyxy_to_cxcywh(guesses / scale)
+        probabilities = torch.from_numpy(random.rand(8, 3)).float()
+        for box, p in zip(
+            cxcywh_to_xyxy(boxes) * scale, probabilities, strict=True
+        ):
+            x0, y0, x1, y1 = box.tolist()
+            found.append(
+                {
+                    "image_id": image,
+                    "category_id": int(p.argmax()),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "score": p.max().item(),
+                }
+            )
+        mine.update(
+            (height, width),
+            probabilities,
+            boxes,
+            torch.from_numpy(labels),
+            torch.from_numpy(corners).float(),
+            torch.from_numpy(crowd),
+        )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": i} for i in range(1, 7)],
+            "annotations": truth,
+            "categories": [{"id": i} for i in range(3)],
+        }
+        coco.createIndex()
+        run = COCOeval(coco, coco.loadRes(found), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    result = mine.result()
+    assert 0.01 < run.stats[0] < 0.99
+    assert result["box_ap"] == pytest.approx(run.stats[0], abs=1e-6)
+    assert result["box_ap50"] == pytest.approx(run.stats[1], abs=1e-6)
+
+
+class Oracle(nn.Module):
+    """A model that knows a split by heart."""
+
+    config = replace(CONFIG, num_queries=9)
+    categories = SCENE_CATEGORIES
+
+    def __init__(self, split):
+        super().__init__()
+        self.split, self.next = split, 0
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images, padding_mask):
+        assert not self.training
+        self.padded = images.shape[2:]
+        rows = [self.answer() for _ in images]
+        detection = DetrOutput(
+            torch.stack([logits for logits, _, _ in rows]),
+            torch.stack([boxes for _, boxes, _ in rows]),
+            *[None] * 5,
+        )
+        counts = torch.tensor([len(masks) for *_, masks in rows])
+        return PanopticOutput(
+            detection,
+            torch.arange(len(rows)).repeat_interleave(counts),
+            torch.cat([torch.arange(n) for n in counts]),
+            None,
+            torch.cat([masks for *_, masks in rows]),
+        )
+
+    def detr(self, images, padding_mask):
+        return self(images, padding_mask).detection
+
+    def answer(self):
+        """Return class logits, boxes and mask logits of the next picture."""
+        sample = self.split[self.next]
+        self.next += 1
+        logits = torch.zeros(9, 9)
+        logits[:, 8] = 20
+        boxes = torch.full((9, 4), 0.5)
+        height, width = sample.id_map.shape
+        for i, label in enumerate(sample.labels):
+            logits[i, 8], logits[i, label] = 0, 20
+        corners = boxes_from_id_map(sample.id_map, sample.segment_ids)
+        size = torch.tensor([width, height, width, height])
+        boxes[: len(corners)] = xyxy_to_cxcywh(corners / size)
+        masks = (sample.id_map == sample.segment_ids[:, None, None]) * 2.0
+        height, width = self.padded
+        gap = (0, width - masks.shape[2], 0, height - masks.shape[1])
+        return logits, boxes, functional.pad(masks, gap)
+
+
+def test_a_model_that_knows_the_answers_scores_one(scenes):
+    result = evaluate(Oracle(scenes), scenes, batch_size=3)
+    assert result.images == 8
+    assert result.metrics == pytest.approx(dict.fromkeys(result.metrics, 1.0))
+    assert {"box_ap", "pq", "pq_things", "pq_stuff"} <= set(result.metrics)
+    assert sum(row["tp"] for row in result.per_class.values()) == sum(
+        len(sample.labels) for sample in scenes
+    )
+
+
+class TwoSizes(Part):
+    """The second of two pictures is wider than the first, by void."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        if index == 0:
+            return sample
+        return replace(
+            sample,
+            image=functional.pad(sample.image, (0, 64)),
+            id_map=functional.pad(sample.id_map, (0, 64)),
+        )
+
+
+def test_padding_of_the_smaller_picture_costs_nothing(scenes):
+    split = TwoSizes(scenes, [0, 1])
+    oracle = Oracle(split)
+    result = evaluate(oracle, split)
+    assert oracle.padded == (96, 160)
+    assert result.metrics == pytest.approx(dict.fromkeys(result.metrics, 1.0))
+
+
+def test_one_missed_segment_costs_its_class_alone(scenes):
+    oracle = Oracle(scenes)
+    full = oracle.answer
+
+    def answer():
+        logits, boxes, masks = full()
+        if oracle.next == 1:  # of the first picture, forget the last segment
+            last = len(masks) - 1
+            logits[last, :8], logits[last, 8] = 0, 20
+            masks = masks[:-1]
+        return logits, boxes, masks
+
+    oracle.answer = answer
+    result = evaluate(oracle, scenes)
+    label = scenes[0].labels[-1]
+    missed = SCENE_CATEGORIES[label].name
+    assert result.per_class[missed]["fn"] == 1
+    assert result.per_class[missed]["pq"] < 1
+    assert sum(row["fn"] for row in result.per_class.values()) == 1
+
+
+def test_boxes_alone_give_the_same_ap(scenes):
+    both = evaluate(Oracle(scenes), scenes)
+    boxes = evaluate(Oracle(scenes), scenes, masks=False)
+    assert boxes.metrics["box_ap"] == both.metrics["box_ap"]
+    assert "pq" not in boxes.metrics
+
+
+def test_batch_size_does_not_change_the_figures(sure_model, scenes):
+    one = evaluate(sure_model, scenes, batch_size=1)
+    all_ = evaluate(sure_model, scenes, batch_size=8)
+    assert one.metrics == pytest.approx(all_.metrics, abs=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_the_model_as_it_was(sure_model, scenes, training):
+    sure_model.train(training)
+    before = {k: v.clone() for k, v in sure_model.state_dict().items()}
+    evaluate(sure_model, scenes)
+    assert sure_model.training is training
+    for name, tensor in sure_model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_figures_as_json_are_valid_json(scenes):
+    """Valid also where a class has no true box, and therefore no AP."""
+    split = SceneSplit(7, 1)
+    content = json.loads(
+        to_json(evaluate(Oracle(split), split)),
+        parse_constant=lambda name: pytest.fail(f"{name} is not JSON"),
+    )
+    assert content["pq"] == 1.0
+    assert content["images"] == 1
+    there = {SCENE_CATEGORIES[i].name for i in split[0].labels}
+    for name, row in content["per_class"].items():
+        assert (row["box_ap"] is not None) == (name in there)
+
+
+def test_other_categories_than_the_models_are_refused(tiny_model, scenes):
+    class Other:
+        categories = TWO_CLASSES
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return scenes[index]
+
+    with pytest.raises(ConfigError, match=r"cat.*ball"):
+        evaluate(tiny_model, Other())

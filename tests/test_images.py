@@ -1,0 +1,258 @@
+"""Pictures of every kind are read alike, or refused with a reason."""
+
+import io
+import re
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detr_lite.errors import ImageError
+from detr_lite.images import pictures_in, read_image
+
+
+@pytest.fixture
+def rgb():
+    """A picture of 12 x 9 pixels with no symmetry."""
+    return np.random.RandomState(0).randint(0, 256, (9, 12, 3), np.uint8)
+
+
+@pytest.fixture
+def tensor(rgb):
+    """What reading it must give."""
+    return torch.tensor(rgb.transpose(2, 0, 1).tolist(), dtype=torch.uint8)
+
+
+def refused(source, *words):
+    """Read a source that must be refused, in one line with these words."""
+    with pytest.raises(ImageError) as caught:
+        read_image(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "gif"])
+def test_files_of_many_formats_are_read(tmp_path, rgb, tensor, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(rgb).save(path, **options)
+    assert torch.equal(read_image(path), tensor)
+    assert torch.equal(read_image(str(path)), tensor)
+
+
+def test_layouts_of_arrays_and_tensors_give_the_same(rgb, tensor):
+    opaque = np.dstack((rgb, np.full((9, 12), 255, np.uint8)))
+    for source in (
+        Image.fromarray(rgb),
+        rgb,
+        opaque,
+        rgb[:, ::-1][:, ::-1],  # not contiguous
+        rgb.astype(np.int64),
+        rgb.astype(np.float32) / 255,
+        rgb.astype(np.uint16) * 257,
+        tensor,
+        tensor.float() / 255,
+        tensor.long(),
+    ):
+        found = read_image(source)
+        assert found.dtype == torch.uint8
+        assert torch.equal(found, tensor)
+
+
+def test_gray_pictures_have_three_equal_channels(rgb, tensor, tmp_path):
+    gray = rgb[..., 0]
+    path = tmp_path / "gray.png"
+    Image.fromarray(gray).save(path)
+    wanted = tensor[:1].expand(3, -1, -1)
+    for source in (
+        path,
+        gray,
+        gray[..., None],
+        torch.from_numpy(gray),
+        torch.from_numpy(gray)[None],
+    ):
+        assert torch.equal(read_image(source), wanted)
+
+
+def test_black_and_white_pictures_are_read(tmp_path, rgb):
+    bits = rgb[..., 0] > 127
+    path = tmp_path / "bits.png"
+    Image.fromarray(bits).save(path)
+    wanted = torch.from_numpy(bits).byte()[None].expand(3, -1, -1) * 255
+    assert torch.equal(read_image(path), wanted)
+    assert torch.equal(read_image(bits), wanted)
+
+
+def test_sixteen_bits_keep_their_brightness(tmp_path):
+    """65535 is white: taking the low or clipping the high byte is not."""
+    levels = np.linspace(0, 65535, 96).round().astype(np.uint16)
+    path = tmp_path / "deep.png"
+    Image.fromarray(levels.reshape(8, 12)).save(path)
+    wanted = (levels / 65535 * 255).round().reshape(8, 12)
+    assert read_image(path)[0].tolist() == wanted.tolist()
+
+
+def test_palettes_are_looked_up(tmp_path, rgb):
+    small = Image.fromarray(rgb).quantize(8)
+    path = tmp_path / "palette.png"
+    small.save(path)
+    wanted = np.asarray(small.convert("RGB")).transpose(2, 0, 1)
+    assert read_image(path).numpy().tolist() == wanted.tolist()
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., 0] = 255
+    rgba[:4, :, 3] = 255  # red above, nothing below
+    path = tmp_path / "alpha.png"
+    Image.fromarray(rgba).save(path)
+    for source in (path, rgba):
+        picture = read_image(source)
+        assert picture[:, :4].unique_consecutive().tolist() == [255, 0]
+        assert (picture[0, :4] == 255).all()
+        assert (picture[:, 4:] == 255).all()
+
+
+def test_a_palettes_transparent_color_is_laid_over_white(tmp_path):
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.paste(1, (0, 0, 8, 4))
+    path = tmp_path / "transparent.png"
+    image.save(path, transparency=0)
+    picture = read_image(path)
+    assert (picture[:, 4:] == 255).all()
+    assert picture[:, 0, 0].tolist() == [40, 50, 60]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_photographs_are_set_upright(
+    tmp_path, rgb, tensor, orientation
+):
+    """The camera stored the picture turned, and EXIF says how."""
+    turns = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }
+    stored = np.ascontiguousarray(turns[orientation](rgb))
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(stored).save(path, exif=exif)
+    assert torch.equal(read_image(path), tensor)
+
+
+def test_cmyk_pictures_are_read(tmp_path):
+    path = tmp_path / "print.jpg"
+    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(path)
+    assert (read_image(path) > 250).all()
+
+
+def test_the_smallest_picture_has_8_by_8_pixels():
+    assert read_image(np.zeros((8, 8), np.uint8)).shape == (3, 8, 8)
+    for size in ((1, 1), (7, 100), (100, 7)):
+        refused(np.zeros(size, np.uint8), f"{size[1]} x {size[0]} pixels")
+
+
+def test_a_file_with_one_pixel_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "dot.png"
+    Image.new("RGB", (1, 1)).save(path)
+    refused(path, "dot.png", "1 x 1 pixels")
+
+
+def test_huge_pictures_are_refused(tmp_path):
+    path = tmp_path / "wide.png"
+    Image.new("1", (20000, 8)).save(path)
+    refused(path, "wide.png", "20000 x 8 pixels", "16384")
+    refused(np.zeros((8, 20000), np.uint8), "20000 x 8 pixels")
+
+
+def test_a_file_that_claims_gigapixels_is_refused_unread(tmp_path):
+    """Its header says 60,000 x 60,000 pixels; nothing follows."""
+    content = io.BytesIO()
+    Image.new("1", (8, 8)).save(content, "png")
+    data = bytearray(content.getvalue())
+    size = (60000).to_bytes(4, "big")
+    data[16:24] = size + size
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(data)
+    refused(path, "bomb.png", "pixels")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix, part):
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    refused(path, f"cut.{suffix}")
+
+
+def test_text_named_like_a_picture_is_refused(tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("no picture")
+    refused(path, "text.png", "not a picture")
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = tmp_path / "empty.png"
+    path.touch()
+    refused(path, "empty.png")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    refused(tmp_path / "gone.png", "There is no file", "gone.png")
+    refused(tmp_path, "is a folder")
+
+
+@pytest.mark.parametrize(
+    "shape", [(9,), (2, 9, 12), (9, 12, 2), (9, 12, 5), (1, 9, 12, 3)]
+)
+def test_arrays_of_other_shapes_are_refused(shape):
+    refused(np.zeros(shape, np.uint8), "shape", "(H, W, 3)")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 300.0])
+def test_arrays_with_values_out_of_range_are_refused(value):
+    array = np.zeros((9, 12, 3), np.float32)
+    array[4, 4, 1] = value
+    refused(array, "values")
+
+
+def test_tensors_with_channels_last_are_refused(rgb):
+    refused(torch.from_numpy(rgb), "a tensor channels first")
+
+
+def test_other_types_are_refused_by_their_name():
+    refused({"picture": 1}, "not dict")
+
+
+def test_reading_copies(rgb, tensor):
+    before = rgb.copy()
+    read_image(rgb)[:] = 0
+    assert np.array_equal(rgb, before)
+
+
+def test_a_folder_gives_its_pictures_by_name(tmp_path):
+    for name in ("b.png", "a.JPG", "c.txt"):
+        (tmp_path / name).touch()
+    assert [p.name for p in pictures_in(tmp_path)] == ["a.JPG", "b.png"]
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "c.txt").touch()
+    with pytest.raises(ImageError, match=re.escape(str(tmp_path))):
+        pictures_in(tmp_path)

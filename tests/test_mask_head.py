@@ -1,0 +1,136 @@
+"""The mask head: exact savings, and what it makes of its inputs."""
+
+import pytest
+import torch
+from support import randomized
+from torch import nn
+
+from detr_lite.backbone import Pyramid
+from detr_lite.mask_head import MaskHead
+
+WIDTH, HEADS, CHANNELS = 32, 8, (8, 16, 24)
+
+
+@pytest.fixture
+def head():
+    return randomized(MaskHead(WIDTH, HEADS, CHANNELS, context=128)).double()
+
+
+@pytest.fixture
+def inputs():
+    """Two pictures of 72 x 60 pixels; 3 embeddings of the first, 2 of the
+    second."""
+    double = {"dtype": torch.float64}
+    sizes = [(18, 15), (9, 8), (5, 4), (3, 2)]
+    pyramid = Pyramid(
+        *(
+            torch.randn(2, channels, *size, **double)
+            for channels, size in zip((*CHANNELS, 40), sizes, strict=True)
+        )
+    )
+    src_proj = torch.randn(2, WIDTH, 3, 2, **double)
+    maps = torch.rand(5, HEADS, 3, 2, **double)
+    return src_proj, maps, torch.tensor([0, 0, 0, 1, 1]), pyramid
+
+
+def by_stages(head, src_proj, maps, image_index, pyramid):
+    """The head written out, one embedding at a time."""
+    masks = []
+    for one, i in zip(maps, image_index.tolist(), strict=True):
+        x = torch.cat((src_proj[i], one))[None]
+        x = head.gn1(head.lay1(x)).relu()
+        x = head.gn2(head.lay2(x)).relu()
+        for adapter, lay, norm, features in (
+            (head.adapter1, head.lay3, head.gn3, pyramid.res4),
+            (head.adapter2, head.lay4, head.gn4, pyramid.res3),
+            (head.adapter3, head.lay5, head.gn5, pyramid.res2),
+        ):
+            larger = nn.Upsample(features.shape[-2:], mode="nearest")
+            x = larger(x) + adapter(features[i : i + 1])
+            x = norm(lay(x)).relu()
+        masks.append(head.out_lay(x)[0, 0])
+    return torch.stack(masks)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("split", [True, False])
+def test_head_equals_its_stages_one_embedding_at_a_time(head, inputs, split):
+    head.split = split
+    masks = head(*inputs)
+    assert masks.shape == (5, 18, 15)
+    wanted = by_stages(head, *inputs)
+    torch.testing.assert_close(masks, wanted, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_split_first_convolution_gives_the_same_floats_to_rounding(inputs):
+    head = randomized(MaskHead(WIDTH, HEADS, CHANNELS, context=128))
+    src_proj, maps, index, pyramid = inputs
+    single = (
+        src_proj.float(),
+        maps.float(),
+        index,
+        Pyramid(*(p.float() for p in pyramid)),
+    )
+    together = head(*single)
+    head.split = False
+    torch.testing.assert_close(head(*single), together, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_each_embedding_reads_the_picture_it_belongs_to(head, inputs):
+    src_proj, maps, index, pyramid = inputs
+    before = head(*inputs)
+    src_proj[1] += 1
+    pyramid.res2[1] += 1
+    after = head(src_proj, maps, index, pyramid)
+    assert torch.equal(after[:3], before[:3])
+    assert not torch.isclose(after[3:], before[3:]).all(-1).any()
+
+
+@torch.no_grad()
+def test_no_embedding_gives_no_mask(head, inputs):
+    src_proj, maps, index, pyramid = inputs
+    assert head(src_proj, maps[:0], index[:0], pyramid).shape == (0, 18, 15)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", ["res2", "res3", "res4"])
+def test_every_fine_feature_map_takes_part(head, inputs, level):
+    before = head(*inputs)
+    getattr(inputs[3], level)[:] = 0
+    assert (head(*inputs) - before).abs().mean() > 1e-3
+
+
+@torch.no_grad()
+def test_group_norms_set_each_stages_mean_and_spread():
+    """Eight groups of channels, each with mean 0 and variance 1."""
+    head = MaskHead(WIDTH, HEADS, CHANNELS, context=128)
+    x = torch.randn(2, 64, 9, 8) * 7 + 3
+    groups = head.gn2(x).unflatten(1, (8, -1)).flatten(2)
+    torch.testing.assert_close(
+        groups.mean(-1), torch.zeros(2, 8), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        groups.var(-1, correction=0), torch.ones(2, 8), rtol=0, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_without_the_pyramid_the_features_are_not_used(head, inputs):
+    head.pyramid = False
+    before = head(*inputs)
+    for features in inputs[3]:
+        features[:] = 0
+    assert torch.equal(head(*inputs), before)
+
+
+def test_map_gain_multiplies_the_attention_maps_first_weights():
+    torch.manual_seed(1)
+    plain = MaskHead(WIDTH, HEADS, CHANNELS, context=128)
+    torch.manual_seed(1)
+    gained = MaskHead(WIDTH, HEADS, CHANNELS, context=128, map_gain=64.0)
+    image, maps = plain.lay1.weight.split((WIDTH, HEADS), 1)
+    its_image, its_maps = gained.lay1.weight.split((WIDTH, HEADS), 1)
+    assert torch.equal(its_image, image)
+    assert torch.equal(its_maps, 64 * maps)

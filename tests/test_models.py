@@ -1,0 +1,140 @@
+"""The sizes and the names of the original's models."""
+
+import pytest
+import torch
+import torchvision
+
+from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
+from detr_lite.samples import Categories, Category
+from detr_lite.scenes import SCENE_CATEGORIES
+
+
+def classes(count: int) -> Categories:
+    return Categories(
+        [Category(i + 1, str(i), True, (0, 0, 0)) for i in range(count)]
+    )
+
+
+def build(**options):
+    """Return a model of the original's size; its tensors hold no numbers."""
+    config = ModelConfig(num_classes=250, **options)
+    with torch.device("meta"):
+        return build_model(config, classes(250))
+
+
+R101 = {"depths": (3, 4, 23, 3)}
+
+
+@pytest.mark.parametrize(
+    ("options", "trained", "entries"),
+    [({}, 42_899_288, 490), (R101, 61_839_192, 745)],
+)
+def test_parameters_and_entries_are_as_many_as_the_originals(
+    options, trained, entries
+):
+    """Frozen batch norms are entries of the file but no parameters."""
+    model = build(**options)
+    assert sum(p.numel() for p in model.parameters()) == trained
+    assert len(model.state_dict()) == entries
+
+
+def test_each_part_has_as_many_parameters_as_the_originals():
+    model = build()
+    detr = model.detr
+    counts = {
+        name: sum(p.numel() for p in part.parameters())
+        for name, part in {
+            "backbone": detr.backbone,
+            "encoder": detr.transformer.encoder,
+            "decoder": detr.transformer.decoder,
+            "class": detr.class_embed,
+            "bbox": detr.bbox_embed,
+            "query": detr.query_embed,
+            "input_proj": detr.input_proj,
+            "bbox_attention": model.bbox_attention,
+            "mask_head": model.mask_head,
+        }.items()
+    }
+    assert counts == {
+        "backbone": 23_454_912,
+        "encoder": 7_890_432,
+        "decoder": 9_473_024,
+        "class": 64_507,
+        "bbox": 132_612,
+        "query": 25_600,
+        "input_proj": 524_544,
+        "bbox_attention": 131_584,
+        "mask_head": 1_202_073,
+    }
+
+
+def original_layout() -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of detr_resnet50_panoptic's weights."""
+    shapes = {}
+
+    def layer(name, *shape, bias=True):
+        shapes[f"{name}.weight"] = shape
+        if bias:
+            shapes[f"{name}.bias"] = shape[:1]
+
+    with torch.device("meta"):
+        resnet = torchvision.models.resnet50(weights=None)
+    for name, tensor in resnet.state_dict().items():
+        if "fc." not in name and "num_batches" not in name:
+            shapes[f"detr.backbone.0.body.{name}"] = tuple(tensor.shape)
+    run = "detr.transformer"
+    for part, attentions, norms in (
+        ("encoder", ["self_attn"], 2),
+        ("decoder", ["self_attn", "multihead_attn"], 3),
+    ):
+        for i in range(6):
+            here = f"{run}.{part}.layers.{i}"
+            for attention in attentions:
+                shapes[f"{here}.{attention}.in_proj_weight"] = (768, 256)
+                shapes[f"{here}.{attention}.in_proj_bias"] = (768,)
+                layer(f"{here}.{attention}.out_proj", 256, 256)
+            layer(f"{here}.linear1", 2048, 256)
+            layer(f"{here}.linear2", 256, 2048)
+            for k in range(norms):
+                layer(f"{here}.norm{k + 1}", 256)
+    layer(f"{run}.decoder.norm", 256)
+    layer("detr.class_embed", 251, 256)
+    for i, outputs in enumerate((256, 256, 4)):
+        layer(f"detr.bbox_embed.layers.{i}", outputs, 256)
+    layer("detr.query_embed", 100, 256, bias=False)
+    layer("detr.input_proj", 256, 2048, 1, 1)
+    layer("bbox_attention.q_linear", 256, 256)
+    layer("bbox_attention.k_linear", 256, 256)
+    stages = [(264, 264), (128, 264), (64, 128), (32, 64), (16, 32)]
+    for i, (outputs, inputs) in enumerate(stages, 1):
+        layer(f"mask_head.lay{i}", outputs, inputs, 3, 3)
+        layer(f"mask_head.gn{i}", outputs)
+    layer("mask_head.out_lay", 1, 16, 3, 3)
+    for i, (outputs, inputs) in enumerate(
+        [(128, 1024), (64, 512), (32, 256)], 1
+    ):
+        layer(f"mask_head.adapter{i}", outputs, inputs, 1, 1)
+    return shapes
+
+
+def test_names_and_shapes_are_the_originals():
+    wanted = original_layout()
+    assert len(wanted) == 490
+    found = {n: tuple(t.shape) for n, t in build().state_dict().items()}
+    assert found == wanted
+
+
+def test_dc5_has_the_same_names_and_shapes():
+    found = {
+        n: tuple(t.shape)
+        for n, t in build(dilate_res5=True).state_dict().items()
+    }
+    assert found == original_layout()
+
+
+@torch.no_grad()
+def test_the_scenes_model_makes_12_by_12_positions_of_96_by_96_pixels():
+    model = build_model(SCENES_CONFIG, SCENE_CATEGORIES).eval()
+    images = torch.randn(1, 3, 96, 96)
+    padding = torch.zeros(1, 96, 96, dtype=torch.bool)
+    assert model.detr(images, padding).memory.shape == (1, 128, 12, 12)

@@ -1,0 +1,95 @@
+"""Results are written whole or not at all."""
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from detr_lite.errors import OutputError
+from detr_lite.output import staged, staged_file
+
+
+def fail(context, name, error=RuntimeError):
+    """Write into a context, and then fail."""
+    with context as place:
+        path = place / name if name else place
+        path.write_text("half")
+        raise error
+
+
+def names(folder):
+    return sorted(p.name for p in folder.rglob("*"))
+
+
+def test_files_appear_when_all_are_written(tmp_path):
+    with staged(tmp_path / "a" / "b") as stage:
+        (stage / "inner").mkdir()
+        (stage / "inner" / "one.txt").write_text("1")
+        (stage / "two.txt").write_text("2")
+        assert not (tmp_path / "a" / "b" / "two.txt").exists()
+    assert names(tmp_path / "a" / "b") == ["inner", "one.txt", "two.txt"]
+    assert (tmp_path / "a" / "b" / "inner" / "one.txt").read_text() == "1"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    with pytest.raises(error):
+        fail(staged(tmp_path / "a" / "b"), "one.txt", error)
+    assert names(tmp_path) == []
+
+
+def test_other_files_of_the_folder_stay(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "old.txt").write_text("old")
+    with staged(tmp_path) as stage:
+        (stage / "old.txt").write_text("new")
+    assert names(tmp_path) == ["mine.txt", "old.txt"]
+    assert (tmp_path / "old.txt").read_text() == "new"
+    with pytest.raises(RuntimeError):
+        fail(staged(tmp_path), "old.txt")
+    assert (tmp_path / "old.txt").read_text() == "new"
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_full_disk_is_said_with_the_place(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    wanted = re.escape(str(tmp_path / "a")) + ".*No space left"
+    with pytest.raises(OutputError, match=wanted):
+        fail(staged(tmp_path / "a"), "one.txt", full)
+    assert names(tmp_path) == []
+
+
+def test_one_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "a" / "one.txt"
+    with staged_file(path) as part:
+        part.write_text("1")
+        assert not path.exists()
+    assert names(tmp_path) == ["a", "one.txt"]
+    assert path.read_text() == "1"
+
+
+def test_an_old_file_stays_where_the_new_one_fails(tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        fail(staged_file(path), None)
+    assert names(tmp_path) == ["one.txt"]
+    assert path.read_text() == "old"
+
+
+def test_a_file_that_fails_leaves_no_folder(tmp_path):
+    path = tmp_path / "a" / "b" / "one.txt"
+    with pytest.raises(RuntimeError):
+        fail(staged_file(path), None)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["wall/one.txt", "wall/a/one.txt"])
+def test_a_file_in_the_way_of_a_folder_is_said(tmp_path, place):
+    (tmp_path / "wall").write_text("in the way")
+    with pytest.raises(OutputError, match="wall"):
+        staged_file(tmp_path / place).__enter__()
+    with pytest.raises(OutputError, match="wall"):
+        staged(tmp_path / place).__enter__()
+    assert Path(tmp_path / "wall").read_text() == "in the way"

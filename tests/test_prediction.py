@@ -1,0 +1,148 @@
+"""A prediction: at the picture's own size, and it can show itself."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detr_lite.panoptic import Segment
+from detr_lite.panoptic_detr import all_queries
+from detr_lite.plots import overlay, sheet
+from detr_lite.prediction import Prediction
+from detr_lite.samples import pad_images
+from detr_lite.scenes import SCENE_CATEGORIES
+
+
+@pytest.fixture
+def picture(scenes):
+    return scenes[0].image
+
+
+@pytest.fixture
+def prediction(sure_model, picture):
+    return sure_model.predict(picture)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (200, 130), (33, 77), (8, 300)])
+def test_the_id_map_has_the_size_of_the_picture(sure_model, size):
+    image = np.random.RandomState(0).randint(0, 256, (*size, 3), np.uint8)
+    prediction = sure_model.predict(image)
+    assert prediction.id_map.shape == size
+    assert prediction.image.shape == (3, *size)
+    ids = prediction.id_map.unique().tolist()
+    assert ids == [s.id for s in prediction.segments]
+    for s in prediction.segments:
+        assert s.area == (prediction.id_map == s.id).sum()
+
+
+def test_the_picture_itself_is_not_changed(prediction, picture):
+    assert torch.equal(prediction.image, picture)
+
+
+@torch.no_grad()
+def test_attention_maps_are_those_of_the_segments_queries(
+    sure_model, prediction, picture
+):
+    every = sure_model(*pad_images([picture]), keep=all_queries)
+    assert len(prediction.segments) > 0
+    queries = [s.query for s in prediction.segments]
+    torch.testing.assert_close(
+        prediction.attention_maps,
+        every.attention_maps[queries],
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+def test_a_threshold_of_one_finds_nothing(sure_model, picture):
+    prediction = sure_model.predict(picture, threshold=1.0)
+    assert prediction.segments == ()
+    assert (prediction.id_map == 0).all()
+    assert prediction.attention_maps.shape[0] == 0
+    assert prediction.segments_info() == []
+    assert prediction.overlay().width > 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predicting_leaves_the_model_as_it_was(sure_model, picture, training):
+    sure_model.train(training)
+    sure_model.predict(picture, threshold=0.3)
+    assert sure_model.training is training
+    assert sure_model.threshold == 0.0
+
+
+def test_an_error_leaves_the_model_as_it_was(sure_model, picture):
+    sure_model.train()
+    sure_model.mask_head = None
+    with pytest.raises(TypeError):
+        sure_model.predict(picture, threshold=0.3)
+    assert sure_model.training
+    assert sure_model.threshold == 0.0
+
+
+def test_predicting_has_no_dropout(sure_model, picture):
+    sure_model.train()
+    first, second = (sure_model.predict(picture) for _ in range(2))
+    assert first.segments == second.segments
+
+
+def test_a_segments_box_is_in_pixels_and_inside(prediction):
+    for info, s in zip(
+        prediction.segments_info(), prediction.segments, strict=True
+    ):
+        x, y, w, h = info["bbox"]
+        cx, cy, width, height = (96 * v for v in s.box)
+        assert x == pytest.approx(max(cx - width / 2, 0), abs=0.51)
+        assert y == pytest.approx(max(cy - height / 2, 0), abs=0.51)
+        assert x + w == pytest.approx(min(cx + width / 2, 96), abs=0.51)
+        assert y + h == pytest.approx(min(cy + height / 2, 96), abs=0.51)
+        assert info["category_id"] == prediction.categories[s.label].id
+
+
+def test_a_prediction_shows_itself_in_a_notebook(prediction):
+    shown = Image.open(io.BytesIO(prediction._repr_png_()))
+    assert shown.format == "PNG"
+    assert shown.size == prediction.overlay().size
+
+
+@pytest.fixture
+def halves():
+    """A gray picture: the left half is a tent, the right half the sea."""
+    id_map = torch.ones(96, 96, dtype=torch.int32)
+    id_map[:, 48:] = 2
+    box = (0.5, 0.5, 1.0, 1.0)
+    return Prediction(
+        torch.full((3, 96, 96), 100, dtype=torch.uint8),
+        id_map,
+        (Segment(1, 2, 0.9, 4608, 0, box), Segment(2, 5, 0.9, 4608, 1, box)),
+        SCENE_CATEGORIES,
+        torch.zeros(2, 8, 12, 12),
+    )
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
+def test_the_overlay_is_the_segments_colors_over_the_picture(halves, opacity):
+    drawn = np.asarray(overlay(halves, opacity, smallest=96), float)
+    lower = drawn[60:]  # the names stand above
+    for part, label in ((lower[:, :40], 2), (lower[:, 50:], 5)):
+        color = np.array(SCENE_CATEGORIES[label].color)
+        wanted = (1 - opacity) * 100 + opacity * color
+        assert np.abs(part - wanted).max() <= 1
+
+
+def test_the_overlay_outlines_the_segments(halves):
+    drawn = np.asarray(overlay(halves, smallest=96))
+    assert (drawn[60:, 47] == 255).all()
+    assert not (drawn[60:, [40, 55]] == 255).all(-1).any()
+
+
+def test_a_sheet_lays_pictures_out_in_rows():
+    tiles = [Image.new("RGB", (10, 20), (i, 0, 0)) for i in range(5)]
+    page = sheet(tiles, columns=2)
+    assert page.size == (20, 60)
+    for i in range(5):
+        x, y = i % 2 * 10 + 5, i // 2 * 20 + 10
+        assert page.getpixel((x, y)) == (i, 0, 0)
+    assert page.getpixel((15, 50)) == (255, 255, 255)

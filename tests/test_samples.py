@@ -1,0 +1,216 @@
+"""Samples, targets and batches: one truth, from which all else follows."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import TWO_CLASSES
+
+from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.errors import DataError
+from detr_lite.samples import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Categories,
+    Category,
+    Sample,
+    boxes_from_id_map,
+    collate,
+    fit_sample,
+    flip,
+    make_target,
+    pad_images,
+    resize_picture,
+    split_off,
+)
+
+
+def sample(id_map, ids, labels=None, crowd=None):
+    id_map = torch.as_tensor(id_map, dtype=torch.int32)
+    image = torch.randint(256, (3, *id_map.shape), dtype=torch.uint8)
+    return Sample(
+        image,
+        id_map,
+        torch.tensor(ids, dtype=torch.int64),
+        torch.tensor(labels or [0] * len(ids), dtype=torch.int64),
+        torch.tensor(crowd or [False] * len(ids), dtype=torch.bool),
+        1,
+        "beach",
+    )
+
+
+def test_boxes_hold_the_pixels_edges():
+    id_map = torch.zeros(5, 7, dtype=torch.int32)
+    id_map[1:3, 2:6] = 4
+    id_map[4, 0] = 9
+    boxes = boxes_from_id_map(id_map, torch.tensor([9, 4]))
+    assert boxes.tolist() == [[0, 4, 1, 5], [2, 1, 6, 3]]
+
+
+@given(
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.lists(st.integers(0, 3), min_size=36, max_size=36),
+)
+def test_boxes_are_the_tightest(height, width, numbers):
+    id_map = torch.tensor(numbers[: height * width]).view(height, width)
+    ids = sorted(set(id_map.flatten().tolist()) - {0})
+    boxes = boxes_from_id_map(id_map, torch.tensor(ids, dtype=torch.int64))
+    for number, box in zip(ids, boxes.tolist(), strict=True):
+        rows, columns = (id_map == number).nonzero(as_tuple=True)
+        assert box == [
+            columns.min(),
+            rows.min(),
+            columns.max() + 1,
+            rows.max() + 1,
+        ]
+
+
+def test_a_segment_without_pixels_is_refused_by_its_number():
+    with pytest.raises(DataError, match=r"beach: Segment 8 has no pixel"):
+        make_target(sample([[1, 1]], [1, 8]))
+
+
+def test_target_boxes_are_relative_to_the_picture():
+    target = make_target(sample([[0, 3, 3, 0], [0, 3, 3, 0]], [3]))
+    wanted = torch.tensor([[0.25, 0.0, 0.75, 1.0]])
+    assert torch.equal(cxcywh_to_xyxy(target.boxes), wanted)
+
+
+def test_crowds_are_no_targets():
+    target = make_target(sample([[3, 5]], [3, 5], [1, 0], [True, False]))
+    assert target.segment_ids.tolist() == [5]
+    assert target.labels.tolist() == [0]
+    assert target.boxes.shape == (1, 4)
+    assert target.masks().tolist() == [[[False, True]]]
+
+
+def test_a_picture_without_segments_is_a_target_without_boxes():
+    target = make_target(sample([[0, 0]], []))
+    assert target.boxes.shape == (0, 4)
+    assert target.masks().shape == (0, 1, 2)
+
+
+def test_pictures_are_padded_right_and_below():
+    a = torch.full((3, 2, 5), 255, dtype=torch.uint8)
+    b = torch.full((3, 4, 3), 255, dtype=torch.uint8)
+    images, mask = pad_images([a, b])
+    assert images.shape == (2, 3, 4, 5)
+    inside = torch.zeros(2, 4, 5, dtype=torch.bool)
+    inside[0, :2], inside[1, :, :3] = True, True
+    assert torch.equal(mask, ~inside)
+    for channel in range(3):
+        white = (1 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        wanted = torch.where(inside, white, 0.0)
+        torch.testing.assert_close(images[:, channel], wanted)
+
+
+def test_pictures_of_one_size_have_no_padding():
+    same = [torch.zeros(3, 4, 5, dtype=torch.uint8)] * 2
+    images, mask = pad_images(same)
+    assert not mask.any()
+    black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
+    torch.testing.assert_close(images[1, :, 2, 2], black)
+
+
+def test_a_batch_holds_each_samples_target():
+    samples = [sample([[1, 2]], [1, 2], [1, 0]), sample([[0, 7]], [7])]
+    batch = collate(samples)
+    assert [t.labels.tolist() for t in batch.targets] == [[1, 0], [0]]
+    assert batch.samples == samples
+
+
+def test_flip_mirrors_picture_and_segments_together():
+    one = sample([[1, 1, 2]], [1, 2])
+    mirrored = flip(one)
+    assert mirrored.id_map.tolist() == [[2, 1, 1]]
+    assert torch.equal(mirrored.image, one.image[..., [2, 1, 0]])
+    assert torch.equal(flip(mirrored).image, one.image)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((480, 640), (800, 1067)),  # the shorter side becomes 800
+        ((640, 480), (1067, 800)),
+        ((300, 900), (444, 1333)),  # unless the longer passed 1333
+        ((800, 800), (800, 800)),
+    ],
+)
+def test_pictures_are_resized_as_the_paper_does(size, wanted):
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    assert resize_picture(image, 800, 1333).shape[1:] == wanted
+
+
+def test_a_picture_of_the_right_size_is_not_touched():
+    image = torch.zeros(3, 96, 120, dtype=torch.uint8)
+    assert resize_picture(image, 96, 160) is image
+
+
+def test_shrinking_averages_instead_of_skipping_pixels():
+    stripes = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    stripes[..., ::2] = 200
+    small = resize_picture(stripes, 16, 32)
+    assert small[..., 2:-2].float().sub(100).abs().max() <= 1
+
+
+def test_fit_sample_drops_segments_that_lose_their_last_pixel():
+    id_map = torch.ones(64, 64, dtype=torch.int32)
+    id_map[1, 1] = 2
+    fitted = fit_sample(sample(id_map, [1, 2], [1, 0]), 16, 32)
+    assert fitted.image.shape == (3, 16, 16)
+    assert fitted.id_map.shape == (16, 16)
+    assert fitted.segment_ids.tolist() == [1]
+    assert fitted.labels.tolist() == [1]
+    make_target(fitted)  # every segment that is left has pixels
+
+
+def test_fit_sample_keeps_large_ids_exact():
+    big = 2**24 - 1
+    id_map = torch.full((64, 64), big, dtype=torch.int32)
+    fitted = fit_sample(sample(id_map, [big]), 16, 32)
+    assert (fitted.id_map == big).all()
+
+
+def test_split_off_takes_the_last_part():
+    class Numbers:
+        categories = TWO_CLASSES
+
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, index):
+            return index
+
+    first, last = split_off(Numbers(), 0.1)
+    assert [first[i] for i in range(len(first))] == list(range(18))
+    assert [last[i] for i in range(len(last))] == [18, 19]
+
+
+def test_split_off_leaves_each_part_a_picture(scenes):
+    for part in (0.0, 1.0):
+        first, last = split_off(scenes, part)
+        assert len(first) >= 1
+        assert len(last) >= 1
+
+
+def test_one_picture_cannot_be_split(scenes):
+    one, _ = split_off(scenes, 0.99)
+    assert len(one) == 1
+    with pytest.raises(DataError, match="at least two pictures"):
+        split_off(one, 0.5)
+
+
+def test_labels_count_the_categories_and_ids_need_not():
+    assert TWO_CLASSES.label(3) == 0
+    assert TWO_CLASSES.label(70) == 1
+    with pytest.raises(DataError, match=r"Category id 4 .*\[3, 70\]"):
+        TWO_CLASSES.label(4)
+
+
+def test_category_ids_are_unique():
+    cat = Category(3, "cat", True, (0, 0, 0))
+    with pytest.raises(DataError, match="share one id"):
+        Categories([cat, replace(cat, name="dog")])

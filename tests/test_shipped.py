@@ -1,0 +1,88 @@
+"""What is shipped: the weights, their figures, and what the README says."""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from detr_lite import load_model
+from detr_lite.coco import CocoPanoptic
+from detr_lite.evaluation import evaluate
+from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import measure  # noqa: E402  (it lies in tools/, which is no package)
+
+
+@pytest.fixture(scope="module")
+def shipped_metrics():
+    split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+    return evaluate(load_model("scenes", "cpu"), split).metrics
+
+
+def test_shipped_weights_are_good(shipped_metrics):
+    assert shipped_metrics["pq"] >= 0.88
+    assert shipped_metrics["pq_things"] >= 0.80
+    assert shipped_metrics["box_ap"] >= 0.82
+
+
+@pytest.mark.parametrize("key", measure.METRICS)
+def test_measured_figures_of_the_shipped_weights_still_hold(
+    shipped_metrics, key
+):
+    """Another processor may round one pixel or one box the other way."""
+    kept = measure.read_results()["shipped"][key]
+    assert shipped_metrics[key] == pytest.approx(kept, abs=0.002)
+
+
+def test_card_gives_the_measured_figures():
+    card = (ROOT / "data" / "MODEL_CARD.md").read_text()
+    row = re.search(r"\| PQ \| (\S+) \| (\S+) \| (\S+) \|", card).groups()
+    kept = measure.read_results()["shipped"]
+    for text, key in zip(row, ("pq", "pq_things", "pq_stuff"), strict=True):
+        assert float(text) == pytest.approx(kept[key], abs=0.001)
+
+
+def test_readme_tables_are_the_measured_ones():
+    readme = (ROOT / "README.md").read_text()
+    assert measure.tables(measure.read_results()) in readme
+    assert "not measured" not in readme
+
+
+def test_every_part_of_the_model_earns_its_place():
+    results = measure.read_results()
+    whole = results["quick"]["pq"]
+    for name in ("no_positions", "no_encoder", "no_pyramid"):
+        assert results[name]["pq"] < whole - 0.02, name
+
+
+def test_manifest_describes_every_shipped_file():
+    data = ROOT / "data"
+    manifest = json.loads((data / "manifest.json").read_text())
+    files = {
+        p.relative_to(data).as_posix(): p
+        for p in data.rglob("*")
+        if p.is_file() and p.name != "manifest.json"
+    }
+    assert set(manifest) == set(files)
+    for name, path in files.items():
+        content = path.read_bytes()
+        assert len(content) == manifest[name]["size"] < 8_000_000
+        digest = hashlib.sha256(content).hexdigest()
+        assert digest == manifest[name]["sha256"]
+        assert manifest[name]["license"]
+        assert manifest[name]["source"]
+
+
+def test_small_split_is_the_start_of_the_validation_split():
+    small = CocoPanoptic.from_folder(ROOT / "data" / "scenes")
+    split = SceneSplit(VALIDATION_SEED, len(small))
+    for mine, theirs in zip(small, split, strict=True):
+        assert (mine.image == theirs.image).all()
+        assert (mine.id_map == theirs.id_map).all()
+        assert (mine.labels == theirs.labels).all()

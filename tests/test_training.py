@@ -1,0 +1,426 @@
+"""Training: reproducible to the bit, resumable, and frozen where it says."""
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from support import (
+    CONFIG,
+    TINY,
+    TWO_CLASSES,
+    Malicious,
+    randomized,
+    same_weights,
+)
+
+from detr_lite.errors import ConfigError, DataError, OutputError
+from detr_lite.models import build_model
+from detr_lite.samples import Part
+from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.training import (
+    PRESETS,
+    BatchOrder,
+    Phase,
+    PhaseTrainer,
+    ProgressBar,
+    learning_rate,
+    preset,
+    train,
+)
+from detr_lite.weights import load_backbone, load_model
+
+
+def run(out, split, recipe=TINY, **options):
+    return train(
+        recipe,
+        split,
+        split,
+        out,
+        **{"log_every": 1, "evaluations": 1} | options,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(_cache, tmp_path_factory):
+    """A run from its start to its end."""
+    torch.set_num_threads(1)
+    return run(tmp_path_factory.mktemp("whole"), SceneSplit(7, 8))
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(
+    whole, scenes, tmp_path
+):
+    again = run(tmp_path, scenes)
+    assert same_weights(again.model, whole.model)
+    assert again.evaluation.metrics == whole.evaluation.metrics
+
+
+def test_another_seed_gives_other_weights(whole, scenes, tmp_path):
+    other = run(tmp_path, scenes, replace(TINY, seed=1))
+    assert not same_weights(other.model, whole.model)
+
+
+class Kill:
+    """Stops a run as ctrl-C does, when it reports a step of a phase."""
+
+    def __init__(self, phase, step):
+        self.phase, self.step = phase, step
+
+    def __call__(self, progress):
+        if (progress.phase, progress.step) == (self.phase, self.step):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("phase", ["backbone", "boxes", "masks", "joint"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_killed_run_that_is_resumed_ends_at_the_same_weights(
+    whole, scenes, tmp_path, phase, step
+):
+    if (phase, step) == ("backbone", 1):
+        step = 2  # before the first checkpoint there is nothing to resume
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill(phase, step), checkpoint_seconds=0)
+    assert not (tmp_path / "model.safetensors").exists()
+    torch.manual_seed(99)  # another process has another random state
+    result = run(tmp_path, scenes, resume=True, checkpoint_seconds=0)
+    assert same_weights(result.model, whole.model)
+    assert result.evaluation.metrics == whole.evaluation.metrics
+
+
+def test_a_run_killed_twice_ends_at_the_same_weights(whole, scenes, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill("boxes", 2), checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            tmp_path,
+            scenes,
+            watch=Kill("masks", 2),
+            resume=True,
+            checkpoint_seconds=0,
+        )
+    result = run(tmp_path, scenes, resume=True)
+    assert same_weights(result.model, whole.model)
+
+
+def test_a_run_writes_a_model_that_loads_bit_for_bit(whole):
+    model = load_model(whole.folder / "model.safetensors", device="cpu")
+    assert same_weights(model, whole.model)
+
+
+def test_a_run_writes_its_figures(whole):
+    content = json.loads((whole.folder / "metrics.json").read_text())
+    assert content["metrics"] == whole.evaluation.metrics
+    assert content["images"] == 8
+
+
+def test_a_finished_run_leaves_only_its_results(whole):
+    names = {p.name for p in whole.folder.iterdir()}
+    assert names == {
+        "backbone.safetensors",
+        "log.jsonl",
+        "metrics.json",
+        "model.safetensors",
+    }
+
+
+def test_the_log_has_the_losses_of_every_step_and_the_metrics(whole):
+    lines = [
+        json.loads(line)
+        for line in (whole.folder / "log.jsonl").read_text().splitlines()
+    ]
+    names = {
+        "backbone": {"loss", "accuracy"},
+        "boxes": {"loss", "class", "l1", "giou"},
+        "masks": {"loss", "focal", "dice"},
+        "joint": {"loss", "class", "l1", "giou", "focal", "dice"},
+    }
+    for phase, losses in names.items():
+        mine = [line for line in lines if line["phase"] == phase]
+        steps = [line["step"] for line in mine if "loss" in line]
+        assert steps == [1, 2, 3]
+        for line in mine:
+            assert line["seconds"] >= 0
+            assert "box_ap" in line or losses <= line.keys()
+        measured = [line for line in mine if "box_ap" in line]
+        assert len(measured) == (phase != "backbone")
+        assert all(("pq" in line) == (phase != "boxes") for line in measured)
+
+
+def test_the_watcher_hears_of_every_step(scenes, tmp_path):
+    heard = []
+    recipe = replace(TINY, phases=TINY.phases[:2])
+    run(tmp_path, scenes, recipe, watch=heard.append)
+    steps = [(p.phase, p.step) for p in heard if p.losses]
+    assert steps == [(n, i) for n in ("backbone", "boxes") for i in (1, 2, 3)]
+    assert all(p.steps == 3 for p in heard)
+    assert "box_ap" in heard[-1].metrics
+
+
+def test_the_backbone_that_was_learned_is_the_one_that_is_used(
+    scenes, tmp_path
+):
+    recipe = replace(TINY, phases=TINY.phases[:1])
+    model = run(tmp_path, scenes, recipe).model
+    other = build_model(CONFIG, SCENE_CATEGORIES)
+    load_backbone(other, tmp_path / "backbone.safetensors")
+    bodies = (m.detr.backbone[0].body for m in (model, other))
+    assert same_weights(*bodies)
+
+
+def trainer(name, split, **options):
+    """Return a model and the trainer of one phase of it."""
+    usual = {"batch_size": 4, "lr": 1e-3, "warmup": 1, "clip": 1.0}
+    phase = Phase(name, 30, **usual | options)
+    torch.manual_seed(1)
+    model = build_model(CONFIG, SCENE_CATEGORIES)
+    recipe = replace(TINY, phases=(phase,))
+    return model, PhaseTrainer(model, phase, recipe, split, 0, Accelerator())
+
+
+def copied(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def moved(module, before):
+    """Return the names of the tensors that are not what they were."""
+    after = module.state_dict()
+    return {k for k in before if not torch.equal(before[k], after[k])}
+
+
+def test_phase_masks_leaves_the_detector_as_it_is_bit_for_bit(scenes):
+    model, masks = trainer("masks", scenes)
+    detector, head = copied(model.detr), copied(model.mask_head)
+    maps = copied(model.bbox_attention)
+    for step in range(3):
+        masks.step(step)
+    assert moved(model.detr, detector) == set()
+    assert moved(model.mask_head, head) == head.keys()
+    # A key bias adds the same to all scores of a head; joint heads see it.
+    assert moved(model.bbox_attention, maps) == maps.keys()
+
+
+def test_phase_masks_has_no_dropout_in_the_frozen_detector(scenes):
+    _, masks = trainer("masks", scenes, lr=0.0)
+    first, second = masks.step(0), masks.step(0)
+    assert torch.equal(first["loss"], second["loss"])
+
+
+def test_phase_boxes_has_dropout(scenes):
+    """Or the test above would prove nothing."""
+    _, boxes = trainer("boxes", scenes, lr=0.0)
+    first, second = boxes.step(0), boxes.step(0)
+    assert not torch.equal(first["loss"], second["loss"])
+
+
+def test_phase_boxes_trains_the_detector_alone(scenes):
+    model, boxes = trainer("boxes", scenes)
+    before = copied(model)
+    boxes.step(0)
+    boxes.step(1)
+    trained = {name for name, _ in model.detr.named_parameters()}
+    assert moved(model, before) == {f"detr.{name}" for name in trained}
+
+
+def test_phase_joint_trains_everything(scenes):
+    model, joint = trainer("joint", scenes)
+    before = copied(model)
+    joint.step(0)
+    joint.step(1)
+    assert moved(model, before) == {n for n, _ in model.named_parameters()}
+
+
+def test_the_backbone_may_learn_more_slowly(scenes):
+    model, boxes = trainer("boxes", scenes, backbone_lr=0.0)
+    before = copied(model.detr)
+    boxes.step(0)
+    names = moved(model.detr, before)
+    assert names
+    assert not any(name.startswith("backbone") for name in names)
+
+
+@pytest.mark.parametrize("name", ["backbone", "boxes", "masks", "joint"])
+def test_a_phase_learns_one_picture_by_heart(scenes, name):
+    model, phase = trainer(
+        name, Part(scenes, [2]), batch_size=1, lr=2e-3, clip=10.0
+    )
+    randomized(model)
+    losses = [phase.step(0)["loss"].item() for _ in range(80)]
+    assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
+
+
+def test_an_unknown_phase_is_refused(scenes):
+    with pytest.raises(ConfigError, match="'mask'"):
+        trainer("mask", scenes)
+
+
+LIMITS = (96, 160)
+
+
+def order(scenes, size):
+    return BatchOrder(scenes, Phase("boxes", 9, size, 1e-3), seed=3)
+
+
+def numbers(batch):
+    return [sample.image_id for sample in batch.samples]
+
+
+def test_an_epoch_shows_each_picture_once(scenes):
+    """Eight pictures, three a step: 24 pictures are three epochs."""
+    run = order(scenes, 3)
+    shown = [n for s in range(8) for n in numbers(run.batch(s, 0, 1, LIMITS))]
+    epochs = shown[:8], shown[8:16], shown[16:]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(1, 9))
+    assert epochs[0] != epochs[1]
+
+
+def test_a_step_does_not_depend_on_the_steps_before(scenes):
+    run = order(scenes, 3)
+    for step in (5, 0, 2):
+        batch = run.batch(step, 0, 1, LIMITS)
+        alone = order(scenes, 3).batch(step, 0, 1, LIMITS)
+        assert torch.equal(batch.images, alone.images)
+
+
+def test_the_parts_of_two_processes_make_up_the_batch(scenes):
+    for step in range(4):
+        together = order(scenes, 4).batch(step, 0, 1, LIMITS)
+        parts = [order(scenes, 4).batch(step, r, 2, LIMITS) for r in (0, 1)]
+        images = torch.empty_like(together.images)
+        for rank, part in enumerate(parts):
+            images[rank::2] = part.images
+        assert torch.equal(images, together.images)
+
+
+def test_about_half_of_the_pictures_are_mirrored(scenes):
+    run = order(scenes, 8)
+    mirrored = 0
+    for step in range(8):
+        batch = run.batch(step, 0, 1, LIMITS)
+        for sample in batch.samples:
+            plain = scenes[sample.image_id - 1]
+            if torch.equal(sample.image, plain.image.flip(-1)):
+                assert torch.equal(sample.id_map, plain.id_map.flip(-1))
+                mirrored += 1
+            else:
+                assert torch.equal(sample.image, plain.image)
+    assert 16 < mirrored < 48
+
+
+def test_the_learning_rate_rises_and_falls():
+    phase = Phase("boxes", steps=100, batch_size=1, lr=2.0, warmup=10)
+    rates = [learning_rate(phase, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[99] < 0.001
+    top = rates.index(max(rates))
+    assert 5 < top < 15
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_a_folder_that_holds_a_run_is_refused(whole, scenes):
+    before = (whole.folder / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run(whole.folder, scenes)
+    assert (whole.folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_holds_an_unfinished_run_is_refused(scenes, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill("boxes", 2), checkpoint_seconds=0)
+    with pytest.raises(ConfigError, match="--resume"):
+        run(tmp_path, scenes)
+
+
+def test_nothing_can_be_resumed_from_an_empty_folder(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="no unfinished run"):
+        run(tmp_path, scenes, resume=True)
+
+
+def test_other_settings_cannot_be_resumed(scenes, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill("boxes", 2), checkpoint_seconds=0)
+    with pytest.raises(ConfigError, match="other settings"):
+        run(tmp_path, scenes, replace(TINY, seed=5), resume=True)
+
+
+def test_a_broken_checkpoint_is_refused(scenes, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt cannot be read"):
+        run(tmp_path, scenes, resume=True)
+
+
+def test_a_checkpoints_code_does_not_run(scenes, tmp_path):
+    proof = tmp_path / "proof"
+    torch.save({"model": Malicious(proof)}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt cannot be read"):
+        run(tmp_path, scenes, resume=True)
+    assert not proof.exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(scenes, tmp_path):
+    wild = replace(TINY.phases[1], lr=1e30, clip=1e30)
+    recipe = replace(TINY, phases=(TINY.phases[0], wild))
+    with pytest.raises(DataError, match="lower the learning rate"):
+        run(tmp_path, scenes, recipe)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(bytes(content)[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run(tmp_path, scenes, checkpoint_seconds=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+class Without(Part):
+    """The same pictures with another list of classes."""
+
+    categories = TWO_CLASSES
+
+    def __init__(self, split):
+        super().__init__(split, range(len(split)))
+        self.categories = TWO_CLASSES
+
+
+def test_validation_data_of_other_classes_are_refused(scenes, tmp_path):
+    with pytest.raises(DataError, match="different categories"):
+        train(TINY, scenes, Without(scenes), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_without_any_segment_are_refused(scenes, tmp_path):
+    empty = Part(scenes, [])
+    for pair in ((empty, scenes), (scenes, empty)):
+        with pytest.raises(DataError, match="no segment at all"):
+            train(TINY, *pair, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_without_phases_is_refused(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="at least one phase"):
+        run(tmp_path, scenes, replace(TINY, phases=()))
+
+
+def test_presets_are_changed_by_name():
+    assert preset("quick", seed=4) == replace(PRESETS["quick"], seed=4)
+    with pytest.raises(ConfigError, match="quick, full"):
+        preset("slow")
+
+
+def test_the_progress_bar_counts_the_steps_of_all_phases(
+    scenes, tmp_path, capsys
+):
+    recipe = replace(TINY, phases=TINY.phases[:2])
+    with ProgressBar(recipe) as bar:
+        run(tmp_path, scenes, recipe, watch=bar.watch)
+    assert "6/6" in capsys.readouterr().err

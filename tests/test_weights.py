@@ -1,0 +1,232 @@
+"""Weights: whole models in safe files, or a refusal that says why."""
+
+import json
+import pickle
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from support import CONFIG, TWO_CLASSES, Malicious, randomized, same_weights
+
+from detr_lite.errors import WeightsError
+from detr_lite.models import build_model
+from detr_lite.samples import Categories, Category
+from detr_lite.weights import (
+    load_backbone,
+    load_model,
+    save_backbone,
+    save_model,
+)
+
+
+@pytest.fixture
+def file(tiny_model, tmp_path):
+    """The tiny model's file."""
+    path = tmp_path / "tiny.safetensors"
+    save_model(tiny_model, path)
+    return path
+
+
+def refused(source, *words):
+    with pytest.raises(WeightsError) as caught:
+        load_model(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def changed(file, name="other.safetensors", tensors=None, **metadata):
+    """Write the file again with some of its content changed."""
+    with safe_open(file, "pt") as opened:
+        text = opened.metadata()
+    state = load_file(file)
+    (tensors or (lambda s: None))(state)
+    text |= metadata
+    path = file.with_name(name)
+    save_file(state, path, text)
+    return path
+
+
+def test_a_loaded_model_is_the_saved_one_bit_for_bit(tiny_model, file):
+    model = load_model(file, device="cpu")
+    assert same_weights(model, tiny_model)
+    assert model.config == tiny_model.config
+    assert model.categories == tiny_model.categories
+    assert not model.training
+
+
+@torch.no_grad()
+def test_a_loaded_model_predicts_what_the_saved_one_does(
+    sure_model, tmp_path, scenes
+):
+    path = tmp_path / "sure.safetensors"
+    save_model(sure_model, path)
+    picture = scenes[0].image
+    mine = sure_model.predict(picture)
+    other = load_model(path, device="cpu").predict(picture)
+    assert mine.segments == other.segments
+    assert torch.equal(mine.id_map, other.id_map)
+
+
+def test_a_backbone_alone_is_loaded_bit_for_bit(tiny_model, tmp_path):
+    path = tmp_path / "backbone.safetensors"
+    save_backbone(tiny_model, path)
+    other = build_model(CONFIG, tiny_model.categories)
+    body, its_body = (m.detr.backbone[0].body for m in (tiny_model, other))
+    assert not same_weights(body, its_body)
+    load_backbone(other, path)
+    assert same_weights(body, its_body)
+
+
+def test_saving_does_not_change_the_model(tiny_model, tmp_path):
+    before = {k: v.clone() for k, v in tiny_model.state_dict().items()}
+    save_model(tiny_model, tmp_path / "a.safetensors")
+    for name, tensor in tiny_model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
+def test_a_file_that_is_cut_off_is_refused(file, part):
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * part)])
+    refused(file, "tiny.safetensors", "cut off")
+
+
+@pytest.mark.parametrize("writer", ["torch", "old torch", "pickle"])
+def test_a_pickles_code_does_not_run(tmp_path, writer):
+    proof = tmp_path / "proof"
+    for name in ("model.pth", "model.safetensors"):
+        path = tmp_path / name
+        content = {"model": Malicious(proof)}
+        if writer == "pickle":
+            path.write_bytes(pickle.dumps(content))
+        else:
+            torch.save(
+                content,
+                path,
+                _use_new_zipfile_serialization=writer == "torch",
+            )
+        refused(path, "pickle", name)
+        assert not proof.exists()
+    # The bait works: whoever unpickles it runs its code.
+    if writer == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(tmp_path / "model.pth", weights_only=False)
+    assert proof.read_text() == "code ran"
+
+
+def test_a_model_with_other_classes_than_its_tensors_is_refused(file):
+    more = [
+        {"id": i, "name": f"c{i}", "isthing": True, "color": [0, 0, 0]}
+        for i in range(1, 10)
+    ]
+    config = json.loads(_metadata(file)["config"]) | {"num_classes": 9}
+    path = changed(
+        file, config=json.dumps(config), categories=json.dumps(more)
+    )
+    refused(path, "class_embed", "(9, 32)", "(10, 32)", "number of classes")
+
+
+def _metadata(file):
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()
+
+
+def test_a_file_whose_categories_and_classes_differ_is_refused(file):
+    config = json.loads(_metadata(file)["config"]) | {"num_classes": 9}
+    refused(changed(file, config=json.dumps(config)), "other.safetensors")
+
+
+def test_a_file_that_lacks_a_tensor_is_refused_by_its_name(file):
+    path = changed(file, tensors=lambda s: s.pop("detr.query_embed.weight"))
+    refused(path, "no tensor detr.query_embed.weight")
+
+
+def test_a_file_with_a_tensor_too_many_is_refused_by_its_name(file):
+    path = changed(file, tensors=lambda s: s.update(extra=torch.zeros(1)))
+    refused(path, "extra")
+
+
+def test_batch_counters_in_a_backbone_file_are_no_mistake(
+    tiny_model, tmp_path
+):
+    path = tmp_path / "backbone.safetensors"
+    save_backbone(tiny_model, path)
+    path = changed(
+        path,
+        tensors=lambda s: s.update(
+            {"bn1.num_batches_tracked": torch.tensor(3)}
+        ),
+    )
+    load_backbone(build_model(CONFIG, tiny_model.categories), path)
+
+
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(2)}, path)
+    refused(path, "not written by this version of detr_lite")
+
+
+def test_a_file_of_another_version_is_refused(file):
+    refused(changed(file, format="detr_lite 999"), "detr_lite 999")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"depths": 3}', '{"num_classes": 8, "depths": []}']
+)
+def test_a_file_with_a_broken_configuration_is_refused(file, text):
+    refused(changed(file, config=text), "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change", [{"heads": 5}, {"context": 8}, {"width": -1}, {"depths": "no"}]
+)
+def test_a_file_with_an_impossible_configuration_is_refused(file, change):
+    config = json.loads(_metadata(file)["config"]) | change
+    refused(changed(file, config=json.dumps(config)), "other.safetensors")
+
+
+def test_a_file_with_broken_categories_is_refused(file):
+    refused(changed(file, categories='[{"id": 1}]'), "other.safetensors")
+
+
+def test_a_backbone_file_is_no_model(tiny_model, tmp_path):
+    path = tmp_path / "backbone.safetensors"
+    save_backbone(tiny_model, path)
+    refused(path, "backbone.safetensors", "no tensor")
+
+
+def test_a_text_file_and_a_folder_are_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("these are no weights")
+    refused(path, "notes.txt")
+    refused(tmp_path, "is a folder")
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    refused("cocoa", "cocoa", "scenes")
+
+
+def test_categories_survive_the_round_trip(tmp_path):
+    names = Categories(
+        [
+            Category(3, "größe", True, (1, 2, 3)),
+            Category(500, "a b", False, (4, 5, 6)),
+        ]
+    )
+    model = randomized(build_model(replace(CONFIG, num_classes=2), names))
+    save_model(model, tmp_path / "m.safetensors")
+    assert load_model(tmp_path / "m.safetensors").categories == names
+    assert names != TWO_CLASSES
+
+
+def test_weights_can_be_written_to_a_new_file_only_where_there_is_a_folder(
+    tiny_model, tmp_path
+):
+    with pytest.raises(OSError, match=re.escape("No such file")):
+        save_model(tiny_model, tmp_path / "gone" / "m.safetensors")
