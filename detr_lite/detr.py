@@ -39,6 +39,8 @@ class DetrOutput:
         src_proj: (B, d, h, w), the image before the encoder.
         padding_mask: (B, h, w) bool, True = padding.
         pyramid: Res2 to Res5.
+        sizes: for each picture the (h, w) of its own part of Res2 to Res5,
+            or None where the padding is not told apart; see Backbone.
         aux: the (class_logits, boxes) of each earlier decoder layer.
     """
 
@@ -49,6 +51,7 @@ class DetrOutput:
     src_proj: Tensor
     padding_mask: Tensor
     pyramid: Pyramid
+    sizes: tuple[Pyramid, ...] | None = None
     aux: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @property
@@ -96,7 +99,7 @@ class DETR(nn.Module):
         True = padding.
         """
         backbone, position = self.backbone
-        pyramid, mask = backbone(images, padding_mask)
+        pyramid, mask, sizes = backbone(images, padding_mask)
         src_proj = self.input_proj(pyramid.res5)
         embeddings, memory = self.transformer(
             src_proj, mask, self.query_embed.weight, position(mask)
@@ -111,6 +114,7 @@ class DETR(nn.Module):
             src_proj=src_proj,
             padding_mask=mask,
             pyramid=pyramid,
+            sizes=sizes,
             aux=tuple(zip(logits[:-1], boxes[:-1], strict=True)),
         )
 

@@ -164,11 +164,15 @@ def panoptic_results(
     for i, size in enumerate(sizes):
         mine = output.image_index == i
         queries = output.query_index[mine]
+        logits, upsampled = output.mask_logits[mine], padded_size
+        if output.detection.sizes:  # the masks of each picture, as if alone
+            h, w = output.detection.sizes[i].res2
+            logits, upsampled = logits[:, :h, :w], size
         positions, kept, areas = panoptic_segmentation(
             labels[i, queries],
-            output.mask_logits[mine],
+            logits,
             isthing,
-            padded_size,
+            upsampled,
             size,
             out_sizes[i] if out_sizes else size,
             merge,
