@@ -39,9 +39,9 @@ class DetrOutput:
         src_proj: (B, d, h, w), the image before the encoder.
         padding_mask: (B, h, w) bool, True = padding.
         pyramid: Res2 to Res5.
+        aux: the (class_logits, boxes) of each earlier decoder layer.
         sizes: for each picture the (h, w) of its own part of Res2 to Res5,
             or None where the padding is not told apart; see Backbone.
-        aux: the (class_logits, boxes) of each earlier decoder layer.
     """
 
     class_logits: Tensor
@@ -51,8 +51,8 @@ class DetrOutput:
     src_proj: Tensor
     padding_mask: Tensor
     pyramid: Pyramid
-    sizes: tuple[Pyramid, ...] | None = None
     aux: tuple[tuple[Tensor, Tensor], ...] = ()
+    sizes: tuple[Pyramid, ...] | None = None
 
     @property
     def layers(self) -> list[tuple[Tensor, Tensor]]:
@@ -114,8 +114,8 @@ class DETR(nn.Module):
             src_proj=src_proj,
             padding_mask=mask,
             pyramid=pyramid,
-            sizes=sizes,
             aux=tuple(zip(logits[:-1], boxes[:-1], strict=True)),
+            sizes=sizes,
         )
 
 
