@@ -40,6 +40,8 @@ class DetrOutput:
         padding_mask: (B, h, w) bool, True = padding.
         pyramid: Res2 to Res5.
         aux: the (class_logits, boxes) of each earlier decoder layer.
+        sizes: for each picture the (h, w) of its own part of Res2 to Res5,
+            or None where the padding is not told apart; see Backbone.
     """
 
     class_logits: Tensor
@@ -50,6 +52,7 @@ class DetrOutput:
     padding_mask: Tensor
     pyramid: Pyramid
     aux: tuple[tuple[Tensor, Tensor], ...] = ()
+    sizes: tuple[Pyramid, ...] | None = None
 
     @property
     def layers(self) -> list[tuple[Tensor, Tensor]]:
@@ -96,7 +99,7 @@ class DETR(nn.Module):
         True = padding.
         """
         backbone, position = self.backbone
-        pyramid, mask = backbone(images, padding_mask)
+        pyramid, mask, sizes = backbone(images, padding_mask)
         src_proj = self.input_proj(pyramid.res5)
         embeddings, memory = self.transformer(
             src_proj, mask, self.query_embed.weight, position(mask)
@@ -112,6 +115,7 @@ class DETR(nn.Module):
             padding_mask=mask,
             pyramid=pyramid,
             aux=tuple(zip(logits[:-1], boxes[:-1], strict=True)),
+            sizes=sizes,
         )
 
 

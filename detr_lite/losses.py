@@ -1,6 +1,6 @@
 """Losses: what is wrong with the classes, the boxes and the masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -77,17 +77,46 @@ def dice_loss(logits: Tensor, wanted: Tensor, num_boxes: float) -> Tensor:
     return (1 - (common + 1) / (total + 1)).sum() / num_boxes
 
 
-def target_masks(
-    matching: Matching, targets: Sequence[Target], size: tuple[int, int]
-) -> Tensor:
-    """Return the matched segments' masks in the padded size, (S, H, W)."""
-    height, width = size
-    masks = []
-    for i, target in enumerate(targets):
-        mine = target.masks(matching.target[matching.image == i])
-        h, w = mine.shape[1:]
-        masks.append(F.pad(mine, (0, width - w, 0, height - h)))
-    return torch.cat(masks)
+def mask_pairs(
+    output: PanopticOutput,
+    matching: Matching,
+    targets: Sequence[Target],
+    size: tuple[int, int],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits and wanted masks, (S, pixels) each, at full size.
+
+    All S pairs at once over the padded size, as the original has it; or, if
+    the output tells the padding apart, each picture's over its own pixels.
+    """
+    sizes = output.detection.sizes
+    wanted = [
+        target.masks(matching.target[matching.image == i])
+        for i, target in enumerate(targets)
+    ]
+    if sizes is None:
+        masks = torch.cat([_pad(mask, size) for mask in wanted])
+        yield _upsample(output.mask_logits, size), masks.flatten(1).float()
+        return
+    for i, masks in enumerate(wanted):
+        h, w = sizes[i].res2
+        mine = output.mask_logits[output.image_index == i, :h, :w]
+        if len(mine):
+            yield _upsample(mine, masks.shape[1:]), masks.flatten(1).float()
+
+
+def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(S, h, w) -> (S, H W)."""
+    return F.interpolate(
+        logits[:, None].float(),
+        size=size,
+        mode="bilinear",
+        align_corners=False,
+    ).flatten(1)
+
+
+def _pad(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = masks.shape[1:]
+    return F.pad(masks, (0, size[1] - width, 0, size[0] - height))
 
 
 class DetectionLoss:
@@ -143,15 +172,10 @@ class MaskLoss:
         output: has a mask for each pair of the matching, in its order;
         size: the padded pictures' (H, W).
         """
-        logits = F.interpolate(
-            output.mask_logits[:, None].float(),
-            size=size,
-            mode="bilinear",
-            align_corners=False,
-        ).flatten(1)
-        wanted = target_masks(matching, targets, size).flatten(1).float()
-        focal = focal_loss(logits, wanted, num_boxes)
-        dice = dice_loss(logits, wanted, num_boxes)
+        focal = dice = output.mask_logits.sum() * 0.0  # if there are none
+        for logits, wanted in mask_pairs(output, matching, targets, size):
+            focal = focal + focal_loss(logits, wanted, num_boxes)
+            dice = dice + dice_loss(logits, wanted, num_boxes)
         return {
             "loss": self.focal * focal + self.dice * dice,
             "focal": focal,

@@ -36,6 +36,7 @@ class ModelConfig:
     resnet_width: int = 64
     dilate_res5: bool = False
     pool: bool = True
+    exact_padding: bool = True
     width: int = 256
     heads: int = 8
     encoder_layers: int = 6
@@ -130,7 +131,7 @@ def build_model(config: ModelConfig, categories: Categories) -> PanopticModel:
     body = build_resnet(config)
     model = PanopticModel(
         detr=DETR(
-            backbone=Backbone(body),
+            backbone=Backbone(body, config.exact_padding),
             position=SinePositionalEncoding(
                 width=config.width,
                 temperature=config.temperature,

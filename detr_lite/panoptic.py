@@ -160,15 +160,22 @@ def panoptic_results(
     the padding; out_sizes: of the id maps to return (default: sizes).
     """
     scores, labels = output.class_logits.softmax(-1).max(-1)
+    # Whatever was kept: a query that says "no object" makes no segment.
+    objects = labels != len(isthing)
+    kept_objects = objects[output.image_index, output.query_index]
     results = []
     for i, size in enumerate(sizes):
-        mine = output.image_index == i
+        mine = (output.image_index == i) & kept_objects
         queries = output.query_index[mine]
+        logits, upsampled = output.mask_logits[mine], padded_size
+        if output.detection.sizes:  # the masks of each picture, as if alone
+            h, w = output.detection.sizes[i].res2
+            logits, upsampled = logits[:, :h, :w], size
         positions, kept, areas = panoptic_segmentation(
             labels[i, queries],
-            output.mask_logits[mine],
+            logits,
             isthing,
-            padded_size,
+            upsampled,
             size,
             out_sizes[i] if out_sizes else size,
             merge,

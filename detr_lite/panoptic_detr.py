@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from detr_lite.attention_maps import AttentionMaps
+from detr_lite.backbone import Pyramid, pad_to_largest
 from detr_lite.detr import DETR, DetrOutput, found
 from detr_lite.mask_head import MaskHead
 
@@ -100,7 +101,40 @@ class PanopticDETR(nn.Module):
         maps = self.bbox_attention(
             padded, detection.memory, detection.padding_mask
         )[slots < counts[:, None]]
-        masks = self.mask_head(
-            detection.src_proj, maps, image_index, detection.pyramid
-        )
+        if detection.sizes is None:
+            masks = self.mask_head(
+                detection.src_proj, maps, image_index, detection.pyramid
+            )
+        else:
+            masks = self._masks_one_by_one(detection, maps, image_index)
         return PanopticOutput(detection, image_index, query_index, maps, masks)
+
+    def _masks_one_by_one(
+        self, detection: DetrOutput, maps: Tensor, image_index: Tensor
+    ) -> Tensor:
+        """Return the masks that each picture of a padded batch has alone.
+
+        The mask head's GroupNorm takes its mean over all positions, so the
+        padding must not be among them.
+        """
+        masks = [detection.pyramid.res2[:0, 0]]
+        for i, sizes in enumerate(detection.sizes):
+            mine = maps[image_index == i]
+            own = Pyramid(
+                *(
+                    level[i : i + 1, :, :h, :w]
+                    for level, (h, w) in zip(
+                        detection.pyramid, sizes, strict=True
+                    )
+                )
+            )
+            h, w = sizes.res5
+            masks.append(
+                self.mask_head(
+                    detection.src_proj[i : i + 1, :, :h, :w],
+                    mine[..., :h, :w],
+                    image_index.new_zeros(len(mine)),
+                    own,
+                )
+            )
+        return pad_to_largest(masks)
