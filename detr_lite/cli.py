@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from detr_lite.errors import ConfigError, DetrLiteError, ImageError
@@ -188,17 +189,19 @@ def _evaluate(args) -> None:
         split = CocoPanoptic.from_folder(args.data)
     else:
         split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
-    result = evaluate(
-        model,
-        split,
-        progress=lambda batches: tqdm(
-            batches, "evaluate", leave=False, disable=None
-        ),
-    )
-    _print_evaluation(result)
-    if args.json:
-        with staged_file(args.json) as part:
+    with ExitStack() as stack:
+        part = args.json and stack.enter_context(staged_file(args.json))
+        result = evaluate(
+            model,
+            split,
+            progress=lambda batches: tqdm(
+                batches, "evaluate", leave=False, disable=None
+            ),
+        )
+        _print_evaluation(result)
+        if part:
             part.write_text(to_json(result))
+    if args.json:
         print(f"The figures are in {args.json}.")
 
 

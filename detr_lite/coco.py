@@ -260,7 +260,8 @@ def _read_categories(content: dict, path: Path) -> Categories:
         )
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: a category lacks {error}; each needs id, name, isthing."
+            f"{path}: a category cannot be read ({error}); each needs id, "
+            "name and isthing, and color, if given, is three numbers."
         ) from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -59,6 +59,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     created, done = _missing_parents(path.parent), False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()  # a place that cannot be written shows at once
         yield part
         part.replace(path)
         done = True

@@ -272,7 +272,7 @@ def cache_folder() -> Path:
 def _load_cache(path: Path, count: int) -> tuple[np.ndarray, ...] | None:
     """Return the arrays, or None where there are none that can be read."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = file["images"], file["id_maps"], file["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

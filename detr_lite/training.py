@@ -345,13 +345,19 @@ class PhaseTrainer:
         extra = {}
         if self.phase.name == "backbone":
             extra = self.bare.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "extra": extra}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "extra": extra,
+            "rng": torch.get_rng_state(),
+        }
 
     def load_state(self, state: dict) -> None:
         """Take up a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
         if state["extra"]:
             self.bare.load_state_dict(state["extra"])
+        # Last: making this trainer has drawn random numbers too.
+        torch.set_rng_state(state["rng"])
 
 
 @dataclass(frozen=True)

@@ -126,12 +126,14 @@ def test_frozen_batch_norm_has_nothing_to_train():
 
 
 @torch.no_grad()
-def test_padding_mask_of_res5_marks_the_padded_positions():
-    backbone = Backbone(randomized(ResNet(depths=(1, 1, 1, 1), width=8)))
+@pytest.mark.parametrize("exact", [True, False])
+def test_padding_mask_of_res5_marks_the_padded_positions(exact):
+    body = randomized(ResNet(depths=(1, 1, 1, 1), width=8))
+    backbone = Backbone(body, exact_padding=exact)
     mask = torch.zeros(2, 96, 128, dtype=torch.bool)
     mask[1, 64:] = True
     mask[1, :, 32:] = True
-    _, small = backbone(torch.zeros(2, 3, 96, 128), mask)
+    small = backbone(torch.zeros(2, 3, 96, 128), mask).padding_mask
     wanted = torch.zeros(2, 3, 4, dtype=torch.bool)
     wanted[1, 2:] = True
     wanted[1, :, 1:] = True

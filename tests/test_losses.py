@@ -16,7 +16,7 @@ from detr_lite.losses import (
     class_loss,
     dice_loss,
     focal_loss,
-    target_masks,
+    mask_pairs,
 )
 from detr_lite.matching import Matching
 from detr_lite.panoptic_detr import PanopticOutput
@@ -111,15 +111,40 @@ def segmented(shape, ids):
     return target([0] * len(ids), boxes, id_map, torch.tensor(ids))
 
 
-def test_target_masks_are_the_matched_segments_without_padding():
+def panoptic_output(mask_logits, image_index, sizes=None):
+    """Return a PanopticOutput with these masks and nothing else."""
+    nothing = torch.zeros(0)
+    pyramid = Pyramid(*[nothing] * 4)
+    detection = DetrOutput(*[nothing] * 6, pyramid, sizes=sizes)
+    return PanopticOutput(
+        detection, image_index, image_index, nothing, mask_logits
+    )
+
+
+def test_wanted_masks_are_the_matched_segments():
     targets = [segmented((2, 4), [7, 9]), segmented((3, 2), [5])]
     pairs = matching((0, 0, 1), (0, 3, 0), (1, 2, 0))
-    masks = target_masks(pairs, targets, (3, 5))
-    assert masks.tolist() == [
-        [[False, False, True, True, False]] * 2 + [[False] * 5],
-        [[True, True, False, False, False]] * 2 + [[False] * 5],
-        [[True, True, False, False, False]] * 3,
+    output = panoptic_output(torch.zeros(3, 3, 5), torch.tensor([0, 0, 1]))
+    ((logits, wanted),) = mask_pairs(output, pairs, targets, (3, 5))
+    assert logits.shape == wanted.shape == (3, 15)
+    assert wanted.view(3, 3, 5).tolist() == [
+        [[0, 0, 1, 1, 0]] * 2 + [[0] * 5],
+        [[1, 1, 0, 0, 0]] * 2 + [[0] * 5],
+        [[1, 1, 0, 0, 0]] * 3,
     ]
+
+
+def test_with_exact_padding_only_a_pictures_own_pixels_count():
+    targets = [segmented((2, 4), [7, 9]), segmented((3, 2), [5])]
+    pairs = matching((0, 0, 1), (0, 3, 0), (1, 2, 0))
+    sizes = tuple(Pyramid(s, s, s, s) for s in ((2, 4), (3, 2)))
+    logits = torch.randn(3, 3, 4)
+    output = panoptic_output(logits, torch.tensor([0, 0, 1]), sizes)
+    one, other = mask_pairs(output, pairs, targets, (3, 4))
+    assert torch.equal(one[0], logits[:2, :2].flatten(1))
+    assert torch.equal(other[0], logits[2:, :, :2].flatten(1))
+    assert one[1].tolist() == [[0, 0, 1, 1] * 2, [1, 1, 0, 0] * 2]
+    assert other[1].tolist() == [[1] * 6]
 
 
 def detection(layers):
@@ -158,9 +183,7 @@ def test_no_object_weight_of_the_original_is_a_tenth():
 
 
 def with_masks(mask_logits, pairs):
-    return PanopticOutput(
-        None, pairs.image, pairs.query, torch.zeros(0), mask_logits
-    )
+    return panoptic_output(mask_logits, pairs.image)
 
 
 def test_mask_loss_is_focal_plus_dice_at_the_pictures_size():

@@ -222,6 +222,7 @@ def output(probabilities, mask_logits, image_index, query_index):
     """Return what panoptic_results reads of a PanopticOutput."""
     probabilities = torch.tensor(probabilities)
     return SimpleNamespace(
+        detection=SimpleNamespace(sizes=None),
         class_logits=probabilities.log(),
         boxes=torch.rand(*probabilities.shape[:2], 4),
         mask_logits=torch.as_tensor(mask_logits, dtype=torch.float32),

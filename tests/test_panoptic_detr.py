@@ -15,8 +15,9 @@ from detr_lite.matching import HungarianMatcher
 from detr_lite.models import build_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import collate
+from detr_lite.samples import collate, pad_images
 from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.training import MatchedQueries
 
 THINGS = [c.isthing for c in SCENE_CATEGORIES]
 
@@ -162,11 +163,104 @@ def padded_pair(scenes):
     return images, padding
 
 
+def of_three_sizes(scenes):
+    """Scenes cut to sizes that no stride divides."""
+    return [
+        scenes[0].image,
+        scenes[1].image[:, :71, :53],
+        scenes[2].image[:, :41, :95],
+    ]
+
+
 @torch.no_grad()
-def test_a_pictures_neighbors_in_the_batch_do_not_change_it(
+@pytest.mark.parametrize("number", range(3))
+def test_a_batch_of_different_sizes_equals_each_alone(
+    sure_model, scenes, number
+):
+    pictures = of_three_sizes(scenes)
+    sizes = [tuple(picture.shape[1:]) for picture in pictures]
+    together = sure_model(*pad_images(pictures), all_queries)
+    alone = sure_model(*pad_images(pictures[number : number + 1]), all_queries)
+    close = torch.testing.assert_close
+    close(together.class_logits[number], alone.class_logits[0])
+    close(together.boxes[number], alone.boxes[0])
+    mine = together.image_index == number
+    h, w = alone.attention_maps.shape[-2:]
+    close(together.attention_maps[mine][..., :h, :w], alone.attention_maps)
+    h, w = alone.mask_logits.shape[-2:]
+    close(
+        together.mask_logits[mine][:, :h, :w],
+        alone.mask_logits,
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    padded = tuple(max(sides) for sides in zip(*sizes, strict=True))
+    found = panoptic_results(together, THINGS, padded, sizes)[number]
+    size = sizes[number]
+    (wanted,) = panoptic_results(alone, THINGS, size, [size])
+    assert torch.equal(found.id_map, wanted.id_map)
+
+
+@torch.no_grad()
+def test_without_exact_padding_the_padding_leaks_in_as_in_the_original(
     sure_model, scenes
 ):
+    sure_model.detr.backbone[0].exact_padding = False
+    pictures = of_three_sizes(scenes)
+    together = sure_model(*pad_images(pictures), all_queries)
+    alone = sure_model(*pad_images(pictures[1:2]), all_queries)
+    assert not torch.allclose(
+        together.class_logits[1], alone.class_logits[0], atol=1e-2
+    )
+
+
+def test_a_padded_batch_trains_as_its_pictures_alone(tiny_model, scenes):
+    """Mask loss and gradients are the sums of those of each picture."""
+    sizes = [(96, 96), (71, 53), (41, 95)]
+    samples = [cut(scenes[i], *size) for i, size in enumerate(sizes)]
+
+    def loss_and_gradient(part):
+        tiny_model.zero_grad()
+        batch = collate(part)
+        keep = MatchedQueries(HungarianMatcher(), batch.targets, True)
+        output = tiny_model(batch.images, batch.padding_mask, keep)
+        loss = MaskLoss()(
+            output,
+            keep.matchings[-1],
+            batch.targets,
+            tuple(batch.images.shape[-2:]),
+            10.0,
+        )["loss"]
+        loss.backward()
+        return loss.detach(), tiny_model.mask_head.lay5.weight.grad.clone()
+
+    together = loss_and_gradient(samples)
+    alone = [loss_and_gradient([sample]) for sample in samples]
+    for mine, parts in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(mine, sum(parts), rtol=1e-4, atol=1e-5)
+
+
+def cut(sample, height, width):
+    """Return the upper left corner of a sample."""
+    id_map = sample.id_map[:height, :width]
+    left = torch.isin(sample.segment_ids, id_map)
+    return replace(
+        sample,
+        image=sample.image[:, :height, :width],
+        id_map=id_map,
+        segment_ids=sample.segment_ids[left],
+        labels=sample.labels[left],
+        crowd=sample.crowd[left],
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_pictures_neighbors_in_the_batch_do_not_change_it(
+    sure_model, scenes, exact
+):
     """Also where it is padded: only the padding's size may matter."""
+    sure_model.detr.backbone[0].exact_padding = exact
     images, padding = padded_pair(scenes)
     sizes = [(96, 96), (48, 48)]
     before = sure_model(images, padding)
@@ -207,6 +301,7 @@ def tile_model():
     tiles = Tiles()
     other = build_model(replace(CONFIG, threshold=0.0), SCENE_CATEGORIES)
     model.detr.backbone[0].body = tiles
+    model.detr.backbone[0].exact_padding = False
     model.detr.input_proj = nn.Conv2d(40, CONFIG.width, 1)
     model.mask_head = type(other.mask_head)(
         CONFIG.width, CONFIG.heads, Tiles.channels[:3], CONFIG.context

@@ -90,6 +90,7 @@ def pair(request):
     """Our model and theirs, of one shape and with the same weights."""
     bottleneck = request.param == "bottleneck"
     config = ModelConfig(
+        exact_padding=False,  # as the original
         num_classes=5,
         bottleneck=bottleneck,
         depths=(1, 2, 1, 1),
