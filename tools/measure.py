@@ -34,6 +34,14 @@ ABLATIONS = {
     "no_encoder": ("without the encoder", {"encoder_layers": 0}),
     "no_pyramid": ("without the pyramid", {"pyramid": False}),
 }
+LONGER = {  # what the encoder is worth shows late
+    "longer": ("the whole model, longer", {}),
+    "longer_no_encoder": (
+        "without the encoder, longer",
+        {"encoder_layers": 0},
+    ),
+}
+LONGER_STEPS = 1800  # of phase boxes
 SEEDS = {"quick": 0, "quick_seed1": 1, "quick_seed2": 2}
 
 
@@ -50,9 +58,18 @@ def machine() -> str:
     return f"{model}, threads: {torch.get_num_threads()}"
 
 
-def quick(seed: int = 0, changes: dict | None = None) -> dict:
-    """Train the quick preset; return its seconds and its figures."""
+def quick(
+    seed: int = 0, changes: dict | None = None, steps: int | None = None
+) -> dict:
+    """Train the quick preset; return its seconds and its figures.
+
+    changes: of the model; steps: of phase boxes, instead of the preset's.
+    """
     recipe = preset("quick", seed=seed)
+    if steps:
+        boxes, *rest = recipe.phases
+        phases = (replace(boxes, steps=steps), *rest)
+        recipe = replace(recipe, phases=phases)
     recipe = replace(recipe, model=replace(recipe.model, **changes or {}))
     data = scenes_data("quick")
     with tempfile.TemporaryDirectory() as out, ProgressBar(recipe) as bar:
@@ -112,6 +129,10 @@ MEASUREMENTS: dict[str, Callable[[], dict]] = {
         for name, (_, changes) in ABLATIONS.items()
         if changes
     },
+    **{
+        name: lambda c=changes: quick(0, c, LONGER_STEPS)
+        for name, (_, changes) in LONGER.items()
+    },
     "make_book": lambda: timed_make("book"),
     "make_test": lambda: timed_make("test"),
 }
@@ -152,7 +173,7 @@ def tables(results: dict) -> str:
         "| quick preset | PQ | things | stuff | box AP |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, (label, _) in ABLATIONS.items():
+    for name, (label, _) in (ABLATIONS | LONGER).items():
         cells = (
             value(name, key)
             for key in ("pq", "pq_things", "pq_stuff", "box_ap")

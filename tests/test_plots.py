@@ -1,0 +1,123 @@
+"""Pictures: what is drawn, read back from the figures and the pixels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detr_lite.panoptic import Segment
+from detr_lite.plots import (
+    LiveCurves,
+    attention_figure,
+    curves_figure,
+    enlarged,
+    overlay,
+    read_log,
+    sheet,
+)
+from detr_lite.prediction import Prediction
+from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.training import Progress
+
+
+@pytest.fixture
+def prediction():
+    """A gray picture: sky above, two balls side by side below."""
+    id_map = torch.ones(40, 40, dtype=torch.int32)
+    id_map[20:, :20], id_map[20:, 20:] = 2, 3
+    segments = tuple(
+        Segment(number, label, 0.9, 400, number, (0.5, 0.5, 1, 1))
+        for number, label in ((1, SKY), (2, BALL), (3, BALL))
+    )
+    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
+    maps = torch.rand(3, 8, 5, 5)
+    return Prediction(image, id_map, segments, SCENE_CATEGORIES, maps)
+
+
+def test_a_class_has_its_color_and_a_second_thing_a_lighter_one(prediction):
+    drawn = np.asarray(overlay(prediction, opacity=1.0, smallest=40))
+    assert tuple(drawn[1, 1]) == SCENE_CATEGORIES[SKY].color
+    assert tuple(drawn[38, 1]) == SCENE_CATEGORIES[BALL].color
+    assert (drawn[38, 38] >= drawn[38, 1]).all()
+    assert tuple(drawn[38, 38]) != tuple(drawn[38, 1])
+
+
+def test_segments_are_outlined_in_white(prediction):
+    drawn = np.asarray(overlay(prediction, smallest=40))
+    assert (drawn[19, 1] == 255).all()
+    assert (drawn[38, 19] == 255).all()
+
+
+def test_small_pictures_are_enlarged_by_whole_pixels(prediction):
+    assert overlay(prediction, smallest=400).size == (400, 400)
+    big = np.asarray(enlarged(prediction.image, 400))
+    assert big.shape == (400, 400, 3)
+    assert (big == 128).all()
+
+
+def test_a_notebook_shows_the_overlay(prediction):
+    assert prediction._repr_png_().startswith(b"\x89PNG")
+
+
+def test_attention_has_a_panel_a_head_and_one_color_scale(prediction):
+    figure = attention_figure(prediction, 1)
+    images = [axis.images[0] for axis in figure.axes if axis.images]
+    assert len(images) == 8
+    highest = prediction.attention_maps[1].max().item()
+    for image, values in zip(
+        images, prediction.attention_maps[1], strict=True
+    ):
+        assert image.get_clim() == (0, pytest.approx(highest))
+        np.testing.assert_array_equal(image.get_array(), values.numpy())
+
+
+LOG = [
+    {"phase": "boxes", "step": 20, "loss": 9.0, "class": 1.0},
+    {"phase": "boxes", "step": 40, "loss": 5.0, "class": 0.5},
+    {"phase": "boxes", "step": 40, "box_ap": 0.4},
+    {"phase": "masks", "step": 20, "loss": 0.5, "dice": 0.3},
+    {"phase": "masks", "step": 20, "box_ap": 0.4, "pq": 0.6},
+]
+
+
+def test_curves_show_each_phases_losses_and_then_ap_and_pq():
+    boxes, masks, last = curves_figure(LOG).axes
+    lines = {line.get_label(): line for line in boxes.lines}
+    assert list(lines) == ["loss", "class"]
+    assert list(lines["loss"].get_ydata()) == [9.0, 5.0]
+    assert [line.get_label() for line in masks.lines] == ["loss", "dice"]
+    points = {x.get_label(): x.get_xydata().tolist() for x in last.lines}
+    assert points == {"box_ap": [[40, 0.4]], "pq": [[60, 0.6]]}
+
+
+def test_log_is_read_line_by_line(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    assert read_log(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_live_curves_redraw_one_display(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(figure)
+
+    def display(figure, display_id):
+        shown.append(figure)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    curves = LiveCurves()
+    for step in (20, 40):
+        curves.watch(Progress("boxes", step, 40, 1.0, {"loss": 1 / step}, {}))
+    assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
+
+
+def test_sheet_puts_pictures_in_rows():
+    tiles = [Image.new("RGB", (4, 3), c) for c in ("red", "lime", "blue")]
+    page = sheet(tiles, columns=2)
+    assert page.size == (8, 6)
+    assert page.getpixel((5, 1)) == (0, 255, 0)
+    assert page.getpixel((1, 4)) == (0, 0, 255)
+    assert page.getpixel((5, 4)) == (255, 255, 255)
