@@ -138,13 +138,8 @@ def _scenes(args) -> None:
 
 def _train(args) -> None:
     from detr_lite.models import SCENES_CONFIG
-    from detr_lite.training import (
-        ProgressBar,
-        joint,
-        preset,
-        scenes_data,
-        train,
-    )
+    from detr_lite.recipes import joint, preset
+    from detr_lite.training import ProgressBar, scenes_data, train
 
     recipe = preset(args.preset, seed=args.seed)
     if args.joint:

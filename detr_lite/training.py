@@ -8,14 +8,8 @@ follows from the seed and the step's number alone.  A killed run that is
 resumed therefore ends at the same weights as one that was not.
 """
 
-import contextlib
-import io
-import json
-import math
-import pickle
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,13 +23,12 @@ from detr_lite.evaluation import Evaluation, evaluate
 from detr_lite.losses import DetectionLoss, MaskLoss
 from detr_lite.matching import HungarianMatcher, Matching
 from detr_lite.models import (
-    SCENES_CONFIG,
-    ModelConfig,
     PanopticModel,
     build_model,
     build_resnet,
 )
-from detr_lite.output import cannot_write, staged, staged_file
+from detr_lite.recipes import TRAIN_COUNTS, Phase, Recipe, learning_rate
+from detr_lite.runs import Progress, Run
 from detr_lite.samples import Batch, Split, collate, fit_sample, flip
 from detr_lite.scenes import (
     TRAIN_SEED,
@@ -44,78 +37,8 @@ from detr_lite.scenes import (
     SceneSplit,
 )
 from detr_lite.weights import (
-    BACKBONE_FILE,
     load_backbone,
-    save_backbone,
-    save_model,
 )
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training.
-
-    Attributes:
-        name: "backbone" (pixel classification), "boxes" (DETR), "masks"
-            (DETR frozen, mask head only) or "joint" (all at once).
-        steps: optimizer steps.
-        batch_size: pictures a step, over all processes together.
-        lr: the highest learning rate; warm-up, then a cosine down to 0.
-        backbone_lr: that of the backbone, as a part of lr.
-        warmup: steps of warm-up.
-        clip: the highest norm of the gradient.
-    """
-
-    name: str
-    steps: int
-    batch_size: int
-    lr: float
-    backbone_lr: float = 0.3
-    warmup: int = 50
-    clip: float = 0.1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights, but for the data.
-
-    Attributes:
-        phases: in order.
-        model: the sizes of the model.
-        no_object_weight: of "no object" in the class loss.
-        seed: of the initial weights and of the order of the pictures.
-        weight_decay: of AdamW.
-    """
-
-    phases: tuple[Phase, ...]
-    model: ModelConfig = SCENES_CONFIG
-    no_object_weight: float = 0.4
-    seed: int = 0
-    weight_decay: float = 1e-4
-
-    def starts_from_scratch(self) -> bool:
-        """Return whether the backbone is trained before the boxes."""
-        return self.phases[0].name == "backbone"
-
-
-PRESETS = {
-    # From the shipped backbone; five minutes on two cores.
-    "quick": Recipe(
-        phases=(
-            Phase("boxes", steps=750, batch_size=32, lr=1e-3),
-            Phase("masks", steps=240, batch_size=16, lr=3e-3, clip=1.0),
-        )
-    ),
-    # From nothing; an hour on two cores.
-    "full": Recipe(
-        phases=(
-            Phase("backbone", steps=600, batch_size=32, lr=6e-3, clip=10.0),
-            Phase("boxes", steps=6500, batch_size=32, lr=1e-3),
-            Phase("masks", steps=1500, batch_size=16, lr=3e-3, clip=1.0),
-        )
-    ),
-}
-TRAIN_COUNTS = {"quick": 8192, "full": 16384}  # scenes to train on
 
 
 class PixelClassifier(nn.Module):
@@ -192,12 +115,6 @@ class BatchOrder:
 
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 2**32 + number)
-
-
-def learning_rate(phase: Phase, step: int) -> float:
-    """Return the rate of a step: linear warm-up, then a cosine down to 0."""
-    warm = min(1.0, (step + 1) / max(phase.warmup, 1))
-    return phase.lr * warm * (1 + math.cos(math.pi * step / phase.steps)) / 2
 
 
 class PhaseTrainer:
@@ -361,26 +278,6 @@ class PhaseTrainer:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a watcher is told; see `train`.
-
-    Attributes:
-        phase: its name.
-        step: steps done in it, of `steps`.
-        seconds: since the run began, or was resumed.
-        losses: means since the last report.
-        metrics: of the last evaluation, or empty.
-    """
-
-    phase: str
-    step: int
-    steps: int
-    seconds: float
-    losses: dict[str, float]
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
 class TrainResult:
     """What a run leaves: the model, its figures, and the folder of files."""
 
@@ -426,7 +323,7 @@ def train(
     if not recipe.starts_from_scratch():
         load_backbone(model)
     model.to(accelerator.device)
-    run = _Run(recipe, out, accelerator, watch, checkpoint_seconds)
+    run = Run(recipe, out, accelerator, watch, checkpoint_seconds)
     first_phase, first_step, state = run.start(model, resume)
     evaluation = None
     first_with_masks = next(
@@ -483,169 +380,6 @@ def _check(recipe: Recipe, train_split: Split, validation: Split) -> None:
                 f"The {what} data have no segment at all; there is nothing "
                 "to learn from or to compare with."
             )
-
-
-class _Run:
-    """The files of a run, and its reports."""
-
-    def __init__(self, recipe, out, accelerator, watch, checkpoint_seconds):
-        self.recipe, self.out, self.watch = recipe, out, watch
-        self.accelerator = accelerator
-        self.main = accelerator.is_main_process
-        self.began = self.saved = time.monotonic()
-        self.checkpoint_seconds = checkpoint_seconds
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self.metrics: dict[str, float] = {}
-
-    @property
-    def path(self) -> Path:
-        return self.out / "checkpoint.pt"
-
-    def start(self, model, resume: bool) -> tuple[int, int, dict]:
-        """Return the phase and step to begin at, and the trainer's state."""
-        if resume:
-            return self._resume(model)
-        if self.path.exists() or (self.out / "model.safetensors").exists():
-            raise ConfigError(
-                f"{self.out} already holds a run; go on with it by --resume "
-                "or name another folder."
-            )
-        if self.main:
-            with staged(self.out) as stage:
-                (stage / "log.jsonl").write_text("")
-        return 0, 0, {}
-
-    def _resume(self, model) -> tuple[int, int, dict]:
-        try:
-            saved = torch.load(self.path, weights_only=True)
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{self.out} holds no unfinished run to resume; "
-                "start one without --resume."
-            ) from None
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise ConfigError(
-                f"{self.path} cannot be read ({type(error).__name__}); "
-                "delete it and start again."
-            ) from None
-        if saved["recipe"] != json.dumps(asdict(self.recipe)):
-            raise ConfigError(
-                f"{self.path} belongs to a run with other settings; resume "
-                "it with those, or name another folder."
-            )
-        model.load_state_dict(saved["model"])
-        torch.set_rng_state(saved["rng"])
-        return saved["phase"], saved["step"], saved["trainer"]
-
-    def collect(self, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
-        self.count += 1
-
-    def report(self, phase: Phase, step: int) -> None:
-        means = {k: float(v) / self.count for k, v in self.sums.items()}
-        self.sums, self.count = {}, 0
-        if not math.isfinite(means["loss"]):
-            raise DataError(
-                f"The loss of phase {phase.name} became {means['loss']} "
-                f"before step {step}; lower the learning rate."
-            )
-        self._tell(phase, step, means)
-        self._log({"phase": phase.name, "step": step, **means})
-
-    def evaluated(self, phase: Phase, step: int, evaluation) -> None:
-        self.metrics = evaluation.metrics
-        self._tell(phase, step, {})
-        self._log({"phase": phase.name, "step": step, **self.metrics})
-
-    def _tell(self, phase: Phase, step: int, losses: dict) -> None:
-        if self.watch and self.main:
-            seconds = time.monotonic() - self.began
-            self.watch(
-                Progress(
-                    phase.name,
-                    step,
-                    phase.steps,
-                    seconds,
-                    losses,
-                    self.metrics,
-                )
-            )
-
-    def _log(self, line: dict) -> None:
-        if not self.main:
-            return
-        line["seconds"] = round(time.monotonic() - self.began, 1)
-        path = self.out / "log.jsonl"
-        try:
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise cannot_write(path, error) from None
-
-    def checkpoint(self, model, trainer, phase: int, step: int) -> None:
-        due = time.monotonic() - self.saved >= self.checkpoint_seconds
-        if due and self.main:
-            self._save(model, phase, step, trainer.state())
-
-    def phase_done(self, model, phase: int) -> None:
-        if not self.main:
-            return
-        if self.recipe.phases[phase].name == "backbone":
-            with staged_file(self.out / BACKBONE_FILE) as part:
-                save_backbone(model, part)
-        self._save(model, phase + 1, 0, {})
-
-    def _save(self, model, phase: int, step: int, trainer: dict) -> None:
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "recipe": json.dumps(asdict(self.recipe)),
-                "phase": phase,
-                "step": step,
-                "model": model.state_dict(),
-                "trainer": trainer,
-                "rng": torch.get_rng_state(),
-            },
-            buffer,
-        )
-        with staged_file(self.path) as part:
-            part.write_bytes(buffer.getbuffer())
-        self.saved = time.monotonic()
-
-    def finish(self, model, evaluation: Evaluation) -> None:
-        if not self.main:
-            return
-        with staged(self.out) as stage:
-            save_model(model, stage / "model.safetensors")
-            (stage / "metrics.json").write_text(
-                json.dumps(asdict(evaluation), indent=1) + "\n"
-            )
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
-
-def joint(recipe: Recipe) -> Recipe:
-    """Return the recipe with boxes and masks trained at once, unfrozen.
-
-    The paper found no difference in quality, and phases to be faster.
-    """
-    phases = [
-        replace(p, name="joint") if p.name == "boxes" else p
-        for p in recipe.phases
-        if p.name != "masks"
-    ]
-    return replace(recipe, phases=tuple(phases))
-
-
-def preset(name: str, **changes) -> Recipe:
-    """Return a preset recipe, with some of its fields changed."""
-    if name not in PRESETS:
-        raise ConfigError(
-            f"There is no preset {name!r}; choose from {', '.join(PRESETS)}."
-        )
-    return replace(PRESETS[name], **changes)
 
 
 def scenes_data(name: str) -> tuple[SceneSplit, SceneSplit]:

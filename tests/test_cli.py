@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from support import TINY
 
-from detr_lite import training
+from detr_lite import recipes, training
 from detr_lite.cli import main
 from detr_lite.coco import CocoPanoptic, write_split
 from detr_lite.samples import Part
@@ -37,7 +37,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_preset(monkeypatch):
     """Make `train --preset quick` a matter of a second."""
-    monkeypatch.setitem(training.PRESETS, "quick", TINY)
+    monkeypatch.setitem(recipes.PRESETS, "quick", TINY)
     split = SceneSplit(7, 8)
     monkeypatch.setattr(training, "scenes_data", lambda name: (split, split))
 

@@ -16,8 +16,8 @@ from detr_lite.plots import (
     sheet,
 )
 from detr_lite.prediction import Prediction
+from detr_lite.runs import Progress
 from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
-from detr_lite.training import Progress
 
 
 @pytest.fixture

@@ -19,18 +19,10 @@ from support import (
 
 from detr_lite.errors import ConfigError, DataError, OutputError
 from detr_lite.models import build_model
+from detr_lite.recipes import PRESETS, Phase, learning_rate, preset
 from detr_lite.samples import Part
 from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import (
-    PRESETS,
-    BatchOrder,
-    Phase,
-    PhaseTrainer,
-    ProgressBar,
-    learning_rate,
-    preset,
-    train,
-)
+from detr_lite.training import BatchOrder, PhaseTrainer, ProgressBar, train
 from detr_lite.weights import load_backbone, load_model
 
 

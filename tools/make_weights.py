@@ -19,6 +19,7 @@ from detr_lite.coco import write_split
 from detr_lite.errors import DetrLiteError
 from detr_lite.output import staged
 from detr_lite.plots import enlarged, overlay, sheet
+from detr_lite.recipes import PRESETS, TRAIN_COUNTS, preset
 from detr_lite.scenes import (
     SCENE_CATEGORIES,
     TRAIN_SEED,
@@ -26,14 +27,7 @@ from detr_lite.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
-from detr_lite.training import (
-    PRESETS,
-    TRAIN_COUNTS,
-    ProgressBar,
-    preset,
-    scenes_data,
-    train,
-)
+from detr_lite.training import ProgressBar, scenes_data, train
 from detr_lite.weights import load_model
 
 ROOT = Path(__file__).resolve().parent.parent

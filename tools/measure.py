@@ -21,9 +21,10 @@ import torch
 
 from detr_lite import load_model
 from detr_lite.evaluation import evaluate
+from detr_lite.recipes import preset
 from detr_lite.samples import collate
 from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
-from detr_lite.training import ProgressBar, preset, scenes_data, train
+from detr_lite.training import ProgressBar, scenes_data, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tools" / "measured.json"
