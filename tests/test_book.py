@@ -1,0 +1,258 @@
+"""The notebooks are what their texts give, and the checker can tell."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+TEXTS = sorted((BOOK / "text").glob("*.md"))
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+SKIP = "nbval-skip"
+
+
+@pytest.fixture(scope="module")
+def weave():
+    """The tool, as a module."""
+    path = ROOT / "tools" / "weave.py"
+    spec = importlib.util.spec_from_file_location("weave", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what weave.py looks at: change it and check it."""
+    book = tmp_path / "book"
+    shutil.copytree(BOOK, book)
+    return book
+
+
+def edit(book, change):
+    """Change the first notebook of a copied book."""
+    path = sorted(book.glob("*.ipynb"))[0]
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+
+
+def code(notebook, number=0):
+    """Return a code cell that runs everywhere."""
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return [c for c in cells if c.metadata.get("tags", [""])[0] != SKIP][
+        number
+    ]
+
+
+def picture(notebook):
+    """Return the first cell that draws."""
+    return next(c for c in notebook.cells if "mystnb" in c.metadata)
+
+
+def test_the_book_is_what_its_texts_give(weave, capsys):
+    assert weave.main(["--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert NOTEBOOKS
+
+
+def test_a_changed_text_is_noticed(weave, copy, capsys):
+    text = sorted((copy / "text").glob("*.md"))[0]
+    text.write_text(text.read_text() + "\nOne more sentence.\n")
+    assert weave.main(["--check", "--book", str(copy)]) == 1
+    assert "mend the text" in capsys.readouterr().err
+
+
+def test_a_notebook_without_a_text_is_noticed(weave, copy, capsys):
+    path = sorted(copy.glob("*.ipynb"))[0]
+    shutil.copy(path, copy / "99_no_text.ipynb")
+    assert weave.main(["--check", "--book", str(copy)]) == 1
+    assert "99_no_text.ipynb has no text." in capsys.readouterr().err
+
+
+def test_a_missing_notebook_is_noticed(weave, copy, capsys):
+    sorted(copy.glob("*.ipynb"))[0].unlink()
+    assert weave.main(["--check", "--book", str(copy)]) == 1
+    assert "is missing." in capsys.readouterr().err
+
+
+def _source(notebook):
+    code(notebook).source += "\nprint(1)"
+
+
+def _prose(notebook):
+    notebook.cells[0].source += "\nAnd more."
+
+
+def _tags(notebook):
+    code(notebook).metadata["tags"] = ["nbval-ignore-output"]
+
+
+def _dropped(notebook):
+    del notebook.cells[-1]
+
+
+def _identity(notebook):
+    code(notebook).id = "other"
+
+
+def _metadata(notebook):
+    notebook.metadata["kernelspec"]["name"] = "my-kernel"
+
+
+def _not_run(notebook):
+    code(notebook, 3).execution_count = None
+    code(notebook, 3).outputs = []
+
+
+def _out_of_order(notebook):
+    first, second = code(notebook, 0), code(notebook, 1)
+    first.execution_count, second.execution_count = 2, 1
+
+
+def _error(notebook):
+    code(notebook).outputs = [nbformat.v4.new_output("error", ename="E")]
+
+
+def _stderr(notebook):
+    code(notebook).outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="warning")
+    ]
+
+
+def _timing(notebook):
+    code(notebook).metadata["execution"] = {"iopub.execute_input": "now"}
+
+
+def _no_alt(notebook):
+    picture(notebook).metadata["mystnb"]["image"]["alt"] = " "
+
+
+def _two_pictures(notebook):
+    picture(notebook).outputs *= 2
+
+
+def _colab_cell_run(notebook):
+    cell = next(
+        c for c in notebook.cells if SKIP in c.metadata.get("tags", [])
+    )
+    cell.execution_count = 1
+
+
+def _large(notebook):
+    code(notebook).outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text="a" * 2_000_000)
+    ]
+
+
+def _other_picture(notebook):
+    cell = next(c for c in notebook.cells if "picture" in c.metadata)
+    for output in cell.outputs:
+        if "image/png" in output.get("data", {}):
+            output.data["image/png"] = "QUJD"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_source, "the source is not the text's"),
+        (_prose, "the source is not the text's"),
+        (_tags, "the metadata is not the text's"),
+        (_dropped, "cells"),
+        (_identity, "the id is not the text's"),
+        (_metadata, "the metadata are not those"),
+        (_not_run, "was not run in order"),
+        (_out_of_order, "was not run in order"),
+        (_error, "raised an error"),
+        (_stderr, "wrote to stderr"),
+        (_timing, "holds times of execution"),
+        (_no_alt, "has no alt text"),
+        (_two_pictures, "has two pictures"),
+        (_colab_cell_run, "for Colab only"),
+        (_large, "more than 2000000 bytes"),
+        (_other_picture, "is not the picture"),
+    ],
+)
+def test_a_changed_notebook_is_noticed(weave, copy, capsys, change, words):
+    edit(copy, change)
+    assert weave.main(["--check", "--book", str(copy)]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_notebook_is_woven_and_run(weave, tmp_path, capsys):
+    (tmp_path / "text").mkdir()
+    text = tmp_path / "text" / "01_small.md"
+    text.write_text(
+        "# Small\n\n[Colab]({COLAB})\n\n"
+        "```{code-cell}\n:tags: [nbval-skip]\n1 / 0\n```\n\n"
+        "```{code-cell}\nx = 2\n```\n\n```{code-cell}\nprint(x + 1)\n```\n"
+    )
+    arguments = ["--book", str(tmp_path)]
+    assert weave.main(arguments) == 0
+    stored = tmp_path / "01_small.ipynb"
+    first = stored.read_bytes()
+    cells = nbformat.reads(first.decode(), as_version=4).cells
+    assert cells[0].source.endswith("/blob/main/book/01_small.ipynb)")
+    assert cells[1].source == "1 / 0"
+    assert cells[3].outputs[0].text == "3\n"
+    assert weave.main([*arguments, "--check"]) == 0
+    # Running it again gives the same bytes.
+    assert weave.main(arguments) == 0
+    assert stored.read_bytes() == first
+
+
+def test_an_unknown_chapter_is_refused(weave, capsys):
+    with pytest.raises(SystemExit):
+        weave.main(["--check", "77"])
+    assert "there is no chapter 77" in capsys.readouterr().err
+
+
+def prose(path):
+    """Yield the Markdown cells of a notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    yield from (c.source for c in notebook.cells if c.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_prose_reads_the_same_everywhere(path):
+    for source in prose(path):
+        # Directives and roles are MyST's alone: Colab shows them raw.
+        assert not re.search(r"^(`{3,}|:{3,})\{", source, re.MULTILINE)
+        assert not re.search(r"\{[a-z:-]+\}`", source)
+        # A picture by address would be asked from another host.
+        assert not re.search(r"!\[[^]]*\]\(https?:", source)
+        assert "{COLAB}" not in source
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.stem)
+def test_code_fits_the_page(path):
+    notebook = nbformat.read(BOOK / f"{path.stem}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            lines = cell.source.splitlines()
+            assert max(map(len, lines)) <= 79
+            assert len(lines) <= 24, cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_few_outputs_are_left_unchecked(path):
+    notebook = nbformat.read(path, as_version=4)
+    unchecked = [
+        c
+        for c in notebook.cells
+        if "nbval-ignore-output" in c.metadata.get("tags", [])
+    ]
+    assert len(unchecked) <= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_solutions_compile(path):
+    for source in prose(path):
+        for solution in re.findall(
+            r"<details>.*?```python\n(.*?)```", source, re.DOTALL
+        ):
+            compile(solution, path.stem, "exec")
