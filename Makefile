@@ -25,7 +25,7 @@ test:
 	    "the first time, then up to 15 minutes on two cores."
 	@tools/setup_env.sh
 	@.venv/bin/python -m pytest --nbval --nbval-current-env \
-	    --nbval-cell-timeout=600 \
+	    --nbval-cell-timeout=1200 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
 
 weights:
