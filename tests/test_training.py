@@ -208,6 +208,24 @@ def test_phase_boxes_has_dropout(scenes):
     assert not torch.equal(first["loss"], second["loss"])
 
 
+def test_the_first_phase_with_masks_starts_from_the_decoders_attention(
+    scenes, tmp_path
+):
+    """Phases that learn nothing show where the maps start."""
+    still = {"steps": 1, "batch_size": 4, "lr": 0.0}
+    phases = (
+        Phase("backbone", **still),
+        Phase("boxes", **still | {"lr": 1e-3}),
+        Phase("masks", **still),
+    )
+    result = run(tmp_path, scenes, replace(TINY, phases=phases))
+    decoder = result.model.detr.transformer.decoder
+    weight = decoder.layers[-1].multihead_attn.in_proj_weight
+    maps = result.model.bbox_attention
+    assert torch.equal(maps.q_linear.weight, weight[:32])
+    assert torch.equal(maps.k_linear.weight, weight[32:64])
+
+
 def test_phase_boxes_trains_the_detector_alone(scenes):
     model, boxes = trainer("boxes", scenes)
     before = copied(model)
