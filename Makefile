@@ -26,7 +26,9 @@ test:
 	@tools/setup_env.sh
 	@.venv/bin/python -m pytest --nbval --nbval-current-env \
 	    --nbval-cell-timeout=1200 \
-	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg \
+	    --junitxml=_build/tests.xml tests book
+	@echo "Every test passed; the report is _build/tests.xml"
 
 weights:
 	@echo "Training the shipped weights: an hour on two cores."

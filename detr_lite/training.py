@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detr_lite.backbone import ResNet
-from detr_lite.detr import DetrOutput
+from detr_lite.detr import DETR, DetrOutput
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.evaluation import Evaluation, evaluate
 from detr_lite.losses import DetectionLoss, MaskLoss
@@ -296,6 +296,7 @@ def train(
     log_every: int = 20,
     evaluations: int = 2,
     checkpoint_seconds: float = 60.0,
+    detector: DETR | None = None,
 ) -> TrainResult:
     """Train a model and write it to a folder.
 
@@ -312,6 +313,8 @@ def train(
         log_every: steps between reports.
         evaluations: evaluations in each phase, the last at its end.
         checkpoint_seconds: time between checkpoints.
+        detector: trained, to start from (`--frozen_weights` in the
+            original); then the recipe may consist of phase "masks" alone.
     """
     from accelerate import Accelerator
 
@@ -320,7 +323,9 @@ def train(
     accelerator = Accelerator()
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.model, train_split.categories)
-    if not recipe.starts_from_scratch():
+    if detector is not None:
+        model.detr.load_state_dict(detector.state_dict())
+    elif not recipe.starts_from_scratch():
         load_backbone(model)
     model.to(accelerator.device)
     run = Run(recipe, out, accelerator, watch, checkpoint_seconds)

@@ -434,3 +434,11 @@ def test_the_progress_bar_counts_the_steps_of_all_phases(
     with ProgressBar(recipe) as bar:
         run(tmp_path, scenes, recipe, watch=bar.watch)
     assert "6/6" in capsys.readouterr().err
+
+
+def test_masks_are_trained_on_a_given_detector(whole, scenes, tmp_path):
+    detector = whole.model.detr
+    recipe = replace(TINY, phases=TINY.phases[2:3])
+    result = run(tmp_path, scenes, recipe, detector=detector)
+    assert same_weights(result.model.detr, detector)
+    assert not same_weights(result.model.mask_head, whole.model.mask_head)
