@@ -6,7 +6,7 @@ help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
-	@echo "make tables   measure the tables of the README (30 minutes)"
+	@echo "make tables   measure the tables of the README (an hour)"
 	@echo "make lock     pin the newest dependencies in requirements.lock"
 	@echo "make clean    remove what the commands above made, but runs/"
 
@@ -36,7 +36,7 @@ weights:
 	@.venv/bin/python tools/make_weights.py
 
 tables:
-	@echo "Measuring the tables of the README: 30 minutes on two cores."
+	@echo "Measuring the tables of the README: an hour on two cores."
 	@tools/setup_env.sh
 	@.venv/bin/python tools/measure.py all
 
