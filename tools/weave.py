@@ -4,16 +4,28 @@ Authors edit book/text/NN_name.md (Jupytext's MyST Markdown).  This program
 turns a text into book/NN_name.ipynb, runs it, and stores it with its outputs;
 the site, Colab and the tests read the notebook.
 
+In a code cell of a text, these lines stand for more:
+
+    setup: 40 seconds             installs and starts; the time on a CPU
+    setup: 6 minutes; 1 minute    the same, and the time on a GPU
+    build: detr_lite.module.Name  the code of the package's class or function
+    build: detr_lite.module.Name without method other
+    build: detr_lite.module.Name.method
+
+A cell with the tag "solution" is folded wherever it is shown.
+
 With --check nothing runs: the stored notebooks are compared with what the
 texts give, and their outputs are inspected.  The exit code is 1 if anything
 is wrong, and each fault is one line.
 """
 
 import argparse
+import ast
 import base64
 import hashlib
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +46,22 @@ METADATA = {  # a GPU on Colab; nothing that depends on this machine
     },
     "language_info": {"name": "python"},
 }
-SKIP = "nbval-skip"  # a cell that is shown, but runs on Colab only
+SKIP = "nbval-skip"  # a cell that is shown, but not run
+SETUP = """\
+# On Colab this installs the package; elsewhere it is there already.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("detr_lite") is None:
+    package = "detr-lite @ git+{REPOSITORY}.git@{BRANCH}"
+    pip = [sys.executable, "-m", "pip", "install", "-q", package]
+    if subprocess.run(pip).returncode:
+        sys.exit("The package was not installed: is there a network?")
+
+from detr_lite.book import start
+
+start(TIMES)"""
 
 
 def compose(text: Path) -> NotebookNode:
@@ -53,10 +80,14 @@ def compose(text: Path) -> NotebookNode:
     words = {
         "{COLAB}": f"{colab}/{text.stem}.ipynb",
         "{REPOSITORY}": place["url"],
+        "{BRANCH}": place["branch"],
     }
     notebook = jupytext.reads(text.read_text("utf-8"), fmt="md:myst")
     seen: dict[str, int] = {}
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = _filled(cell.source)
+            _fold(cell)
         for word, address in words.items():
             cell.source = cell.source.replace(word, address)
         # An id from the content: moving a cell changes no other.
@@ -66,6 +97,74 @@ def compose(text: Path) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def _filled(source: str) -> str:
+    """Return a cell with its setup and build lines filled in."""
+    lines = []
+    for line in source.splitlines():
+        kind, _, rest = line.partition(": ")
+        if kind == "setup":
+            times = [f'"{time.strip()}"' for time in rest.split(";")]
+            line = SETUP.replace("TIMES", ", ".join(times))
+        elif kind == "build":
+            name, _, left_out = rest.partition(" without ")
+            line = build_cell(name.strip(), left_out.split())
+            line = "\n\n" * bool(lines) + line
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def build_cell(path: str, left_out: list[str]) -> str:
+    """Return the code of one of the package's definitions, with @build.
+
+    path: "detr_lite.module.Name" or "detr_lite.module.Name.method".
+    left_out: methods of a class to leave out.
+    Docstrings are cut to their first paragraph: the text says the rest.
+    """
+    package, module, *names = path.split(".")
+    file = ROOT / package / f"{module}.py"
+    lines = file.read_text("utf-8").splitlines()
+    node, drop = ast.parse("\n".join(lines)), set()
+    for name in names:
+        children = {getattr(n, "name", None): n for n in node.body}
+        if name not in children:
+            sys.exit(f"There is no {path} to build.")
+        node = children[name]
+    for child in ast.walk(node):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef):
+            continue
+        if child.name in left_out:
+            drop |= set(range(_first_line(child) - 1, child.end_lineno + 1))
+        elif ast.get_docstring(child) is not None:
+            text = child.body[0]
+            first = lines[text.lineno - 1 : text.end_lineno]
+            if "" in first:
+                end = text.lineno - 1 + first.index("")
+                lines[end - 1] += '"""'
+                drop |= set(range(end + 1, text.end_lineno + 1))
+    kept = [
+        lines[n - 1]
+        for n in range(_first_line(node), node.end_lineno + 1)
+        if n not in drop
+    ]
+    owner = ".".join([package, module, *names[:-1]])
+    text = textwrap.dedent("\n".join(kept)).strip()
+    return f'@build("{owner}")\n{text}'
+
+
+def _first_line(node: ast.AST) -> int:
+    """Return the line of a definition, or of its first decorator."""
+    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+
+
+def _fold(cell: NotebookNode) -> None:
+    """Fold a solution on the site, in Colab and in JupyterLab."""
+    tags = cell.metadata.get("tags", [])
+    if "solution" in tags:
+        cell.metadata["tags"] = [*tags, "hide-input"]
+        cell.metadata["cellView"] = "form"
+        cell.metadata["jupyter"] = {"source_hidden": True}
 
 
 def execute(notebook: NotebookNode) -> None:

@@ -1,179 +1,13 @@
-"""The pipeline picture, drawn as SVG each time the site is built.
-
-The page holds the drawing itself, not a file, so that its colors follow the
-light or the dark theme: custom.css gives them to the classes used here.
-"""
-
-from html import escape
-from itertools import pairwise
+"""The directive `pipeline`: the pipeline picture in a page."""
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 
-WIDTH, LEFT, RIGHT, MIDDLE = 440, 118, 338, 228
-HEIGHT = 40  # of a box
-TIMES = "\N{MULTIPLICATION SIGN}"  # typed as an x below
-
-# Top, title, shape: the boxes of the main column, from pixels to segments.
-BOXES = {
-    "image": (8, "Image", "3 x H x W"),
-    "resnet": (74, "ResNet-50", ""),
-    "project": (176, "1x1 convolution", "d x H/32 x W/32"),
-    "encoder": (274, "Encoder", "d x H/32 x W/32"),
-    "decoder": (340, "Decoder", "d x N box embeddings"),
-    "heads": (406, "Class and box per query", "K + 1 and 4 numbers"),
-    "maps": (472, "Attention maps", "N x M x H/32 x W/32"),
-    "cnn": (538, "FPN-style CNN", "with Res2, Res3 and Res4"),
-    "masks": (604, "Mask logits", "N x H/4 x W/4"),
-    "argmax": (670, "Pixelwise argmax", "over the queries"),
-    "panoptic": (736, "Panoptic segmentation", "H x W"),
-}
-LEVELS = ("Res2", "Res3", "Res4", "Res5")
-# First row, last row, question: the tinted stages behind the boxes.
-STAGES = (
-    ("resnet", "encoder", "1"),
-    ("decoder", "heads", "2"),
-    ("maps", "maps", "3"),
-    ("cnn", "masks", "4"),
-    ("argmax", "panoptic", "5"),
-)
-ABOUT = """\
-From top to bottom: the image, 3 x H x W, goes through ResNet-50, which keeps
-Res2, Res3, Res4 and Res5. A 1x1 convolution takes Res5 to d x H/32 x W/32;
-positional encodings are added, and the encoder follows. The decoder reads
-the encoded image with N object queries and gives d x N box embeddings, and
-from each a class and a box. Attention maps of the box embeddings over the
-encoded image, N x M x H/32 x W/32, go into the FPN-style CNN, together with
-the projected image and with Res4, Res3 and Res2. It gives mask logits,
-N x H/4 x W/4. The pixelwise argmax over them, with the classes, is the
-panoptic segmentation. The numbers 1 to 5 mark which question asks about
-which stage."""
+from detr_lite.plots import pipeline_svg
 
 
-def pipeline_svg(lit: str = "") -> str:
-    """Return the picture as SVG; lit: the question whose stage stands out."""
-    height = BOXES["panoptic"][0] + HEIGHT + 8
-    parts = [
-        f'<svg class="pipeline" viewBox="0 0 {WIDTH} {height}" role="img" '
-        'aria-labelledby="pipeline-about">',
-        f'<title id="pipeline-about">{escape(" ".join(ABOUT.split()))}'
-        "</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" '
-        'markerWidth="7" markerHeight="7" orient="auto">'
-        '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>',
-    ]
-    parts += [_stage(*stage, lit) for stage in STAGES]
-    parts += _lines()
-    for name, (top, title, shape) in BOXES.items():
-        parts += _resnet(top) if name == "resnet" else _box(top, title, shape)
-    return "\n".join([*parts, "</svg>"])
-
-
-def _stage(first: str, last: str, number: str, lit: str) -> str:
-    """Return the tint behind a stage, and its question's number."""
-    top, bottom = BOXES[first][0] - 9, BOXES[last][0] + HEIGHT + 9
-    on = " lit" if number == lit else ""
-    return (
-        f'<rect class="stage{on}" x="4" y="{top}" width="{WIDTH - 8}" '
-        f'height="{bottom - top}" rx="8"/>'
-        + _text(WIDTH - 24, bottom - 12, number, "number")
-    )
-
-
-def _box(top: int, title: str, shape: str) -> list[str]:
-    return [
-        f'<rect class="box" x="{LEFT}" y="{top}" width="{RIGHT - LEFT}" '
-        f'height="{HEIGHT}" rx="5"/>',
-        _text(MIDDLE, top + 17, title),
-        _text(MIDDLE, top + 33, shape, "shape"),
-    ]
-
-
-def _resnet(top: int) -> list[str]:
-    """Return the backbone: one box, and in it the four levels it keeps."""
-    parts = [
-        f'<rect class="box" x="40" y="{top}" width="348" height="78" rx="5"/>',
-        _text(MIDDLE, top + 17, "ResNet-50"),
-    ]
-    for i, level in enumerate(LEVELS):
-        x = 46 + 85 * i
-        parts += [
-            f'<rect class="level" x="{x}" y="{top + 26}" width="81" '
-            'height="44" rx="4"/>',
-            _text(x + 40, top + 44, level),
-            _text(x + 40, top + 61, f"H/{4 * 2**i} x W/{4 * 2**i}", "shape"),
-        ]
-    return parts
-
-
-def _lines() -> list[str]:
-    """Return the arrows: down the column, and the ones that skip ahead."""
-    y = {name: box[0] for name, box in BOXES.items()}
-    names = [n for n in BOXES if n != "resnet"]
-    paths = [(f"M{MIDDLE} {y['image'] + HEIGHT}V{y['resnet']}", True)]
-    for above, below in pairwise(names[1:]):
-        paths.append((f"M{MIDDLE} {y[above] + HEIGHT}V{y[below]}", True))
-    # Res5 goes on; it stands to the right of the column's middle.
-    paths.append((f"M326 {y['resnet'] + 78}V{y['project']}", True))
-    memory, src, levels = LEFT - 20, LEFT - 52, LEFT - 96
-    paths += [
-        # The encoded image, before and after the encoder, and the levels.
-        (f"M{LEFT} {y['encoder'] + 20}H{memory}V{y['maps'] + 20}H{LEFT}", 1),
-        (f"M{LEFT} {y['project'] + 20}H{src}V{y['cnn'] + 12}H{LEFT}", 1),
-        (f"M40 {y['resnet'] + 48}H{levels}V{y['cnn'] + 28}H{LEFT}", 1),
-        # Classes go to the argmax.
-        (f"M{RIGHT} {y['heads'] + 20}H{RIGHT + 22}V{y['argmax'] + 20}"
-         f"H{RIGHT}", 1),
-    ]  # fmt: skip
-    plus, queries = y["project"] + HEIGHT + 29, y["decoder"] + 20
-    parts = [
-        f'<path class="line" d="{d}"'
-        + (' marker-end="url(#tip)"' if tip else "")
-        + "/>"
-        for d, tip in paths
-    ]
-    parts += [
-        f'<circle class="box" cx="{MIDDLE}" cy="{plus}" r="10"/>',
-        _text(MIDDLE, plus + 5, "+"),
-        f'<path class="line" d="M{MIDDLE + 42} {plus}H{MIDDLE + 11}" '
-        'marker-end="url(#tip)"/>',
-        _text(MIDDLE + 46, plus + 4, "positional encodings", "note"),
-        f'<path class="line" d="M{RIGHT + 30} {queries}H{RIGHT}" '
-        'marker-end="url(#tip)"/>',
-        _text(RIGHT + 34, queries - 3, "N object", "note"),
-        _text(RIGHT + 34, queries + 11, "queries", "note"),
-        _along(memory, y["decoder"] + 66, "memory"),
-        _along(src, y["decoder"], "src_proj"),
-        _along(levels, y["decoder"], "Res2, Res3, Res4"),
-        _along(RIGHT + 22, y["cnn"] + 20, "classes"),
-    ]
-    return parts
-
-
-def _along(x: int, y: int, text: str) -> str:
-    """Return a word that runs up along a line."""
-    return (
-        f'<text class="shape" text-anchor="middle" '
-        f'transform="translate({x - 5} {y}) rotate(-90)">{text}</text>'
-    )
-
-
-def _text(x: int, y: int, text: str, kind: str = "") -> str:
-    anchor = "start" if kind == "note" else "middle"
-    return (
-        f'<text class="{kind or "title"}" text-anchor="{anchor}" '
-        f'x="{x}" y="{y}">{_escape(text)}</text>'
-    )
-
-
-def _escape(text: str) -> str:
-    """Return the text for SVG, with times signs between sizes."""
-    text = text.replace("1x1", f"1{TIMES}1").replace(" x ", f" {TIMES} ")
-    return escape(text)
-
-
-class Pipeline(Directive):
-    """The directive `pipeline`: the picture in a page, one stage lit."""
+class PipelineDirective(Directive):
+    """The picture, drawn each time the site is built; lit: one stage."""
 
     option_spec = {"lit": directives.unchanged}  # noqa: RUF012
 
@@ -186,5 +20,5 @@ class Pipeline(Directive):
 
 def setup(app) -> dict:
     """Make the directive known."""
-    app.add_directive("pipeline", Pipeline)
+    app.add_directive("pipeline", PipelineDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

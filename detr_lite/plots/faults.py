@@ -1,0 +1,143 @@
+"""Pictures for the bug museum: with and without a fault, side by side."""
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+from detr_lite.plots.pictures import enlarged, sheet
+from detr_lite.prediction import Prediction
+
+STYLE = """
+.museum { color: #111; background: #fff; padding: .6rem; border-radius: 4px }
+.museum fieldset { border: 1px solid #666; margin: 0 0 .6rem;
+  padding: .4rem .6rem; columns: 11rem }
+.museum legend { color: #111; font-size: 1rem; width: auto; float: none }
+.museum label { display: block; min-height: 1.75rem; cursor: pointer }
+.museum input:focus-visible { outline: 3px solid #0b5cad }
+.museum .exhibit { display: none }
+.museum .exhibit p { color: #111; margin: 0 0 .4rem }
+.museum .pair { display: flex; flex-wrap: wrap; gap: .6rem }
+.museum figure { margin: 0; width: 240px; max-width: 100% }
+.museum figcaption { color: #111; font-weight: bold }
+.museum img { width: 100%; height: auto; image-rendering: pixelated }
+"""
+
+
+def boxed(prediction: Prediction, smallest: int = 240) -> Image.Image:
+    """Return the picture with the box of each thing in its class's color.
+
+    The boxes are those of `segments_info`, corners in whole pixels.
+    """
+    image = enlarged(prediction.image, smallest)
+    factor = image.width / prediction.image.shape[2]
+    draw = ImageDraw.Draw(image)
+    for info, segment in zip(
+        prediction.segments_info(), prediction.segments, strict=True
+    ):
+        if not info["isthing"]:
+            continue
+        x, y, w, h = (side * factor for side in info["bbox"])
+        # Some faults give boxes of negative size.
+        x0, x1, y0, y1 = *sorted((x, x + w)), *sorted((y, y + h))
+        color = prediction.categories[segment.label].color
+        draw.rectangle((x0, y0, x1, y1), outline="white", width=4)
+        draw.rectangle(
+            (x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline=color, width=2
+        )
+    return image
+
+
+def heads_picture(prediction: Prediction, index: int) -> Image.Image:
+    """Return the attention maps of a segment, two rows, each head's its own.
+
+    One scale from 0 (dark) to the largest value of all heads.
+    index: the segment's position in prediction.segments.
+    """
+    maps = prediction.attention_maps[index].numpy()
+    colors = matplotlib.colormaps["magma"](maps / maps.max(), bytes=True)
+    tiles = [
+        Image.fromarray(tile[..., :3].copy()).resize((56, 56), 0)
+        for tile in colors
+    ]
+    gap = 4
+    framed = [
+        Image.new("RGB", (tile.width + gap, tile.height + gap), "white")
+        for tile in tiles
+    ]
+    for frame, tile in zip(framed, tiles, strict=True):
+        frame.paste(tile, (gap // 2, gap // 2))
+    return sheet(framed, columns=max(len(framed) // 2, 1))
+
+
+def pair_picture(right: Image.Image, wrong: Image.Image) -> Image.Image:
+    """Return the two side by side, under the words that tell them apart."""
+    strip, gap = 22, 12
+    page = Image.new(
+        "RGB",
+        (
+            right.width + gap + wrong.width,
+            max(right.height, wrong.height) + strip,
+        ),
+        "white",
+    )
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    for image, word, x in (
+        (right, "without", 0),
+        (wrong, "with the fault", right.width + gap),
+    ):
+        draw.text((x + 2, 2), word, "black", font)
+        page.paste(image, (x, strip))
+    return page
+
+
+def switchboard(
+    pairs: Mapping[str, tuple[Image.Image, Image.Image]],
+    descriptions: Mapping[str, str],
+) -> str:
+    """Return HTML in which a reader chooses a fault and sees its pair.
+
+    pairs: for each fault the picture without and with it.  No script: radio
+    buttons and a style sheet do it, so arrow keys work too.
+    """
+    choices, exhibits, rules = [], [], []
+    for number, (name, images) in enumerate(pairs.items()):
+        key = f"fault-{name}"
+        checked = "" if number else " checked"
+        choices.append(
+            f'<label><input type="radio" name="fault" id="{key}"{checked}> '
+            f"{escape(name)}</label>"
+        )
+        rules.append(
+            f".museum:has(#{key}:checked) .{key} {{ display: block }}"
+        )
+        figures = "".join(
+            f'<figure><figcaption>{word}</figcaption><img alt="{word}: '
+            f'{escape(descriptions[name])}" src="{_data_address(image)}">'
+            "</figure>"
+            for word, image in zip(
+                ("without", "with the fault"), images, strict=True
+            )
+        )
+        exhibits.append(
+            f'<div class="exhibit {key}"><p>{escape(descriptions[name])}</p>'
+            f'<div class="pair">{figures}</div></div>'
+        )
+    return (
+        f"<style>{STYLE}{chr(10).join(rules)}</style>"
+        '<div class="museum"><fieldset><legend>Switch a fault on</legend>'
+        f'{"".join(choices)}</fieldset><div aria-live="polite">'
+        f"{''.join(exhibits)}</div></div>"
+    )
+
+
+def _data_address(image: Image.Image) -> str:
+    """Return a picture as an address: a PNG of at most 64 colors."""
+    buffer = io.BytesIO()
+    image.quantize(64).save(buffer, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(
+        buffer.getvalue()
+    ).decode("ascii")

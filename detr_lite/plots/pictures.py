@@ -1,0 +1,99 @@
+"""Pictures and their segments: enlarged, in color, side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from detr_lite.prediction import Prediction
+
+
+def enlarged(image: Tensor, smallest: int = 384) -> Image.Image:
+    """Return a (3, H, W) uint8 picture, small ones in large pixels."""
+    factor = _factor(*image.shape[1:], smallest)
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
+
+
+def _factor(height: int, width: int, smallest: int) -> int:
+    return max(1, round(smallest / max(height, width)))
+
+
+def overlay(
+    prediction: Prediction,
+    opacity: float = 0.55,
+    smallest: int = 384,
+    scores: bool = True,
+) -> Image.Image:
+    """Return the picture with its segments in color, outlined and named.
+
+    Classes keep one color everywhere; of two things of one class the second
+    is lighter.  Small pictures are enlarged to `smallest` pixels a side, so
+    that the names can be read.  scores=False leaves the probabilities out,
+    which an annotation does not have.
+    """
+    _, height, width = prediction.image.shape
+    factor = _factor(height, width, smallest)
+    pixels = prediction.image.permute(1, 2, 0).numpy().astype(np.float32)
+    ids = prediction.id_map.numpy()
+    seen: dict[int, int] = {}
+    for segment in prediction.segments:
+        nth = seen.get(segment.label, 0)
+        seen[segment.label] = nth + 1
+        color = np.array(prediction.categories[segment.label].color)
+        color = color + (255 - color) * min(0.25 * nth, 0.75)
+        where = ids == segment.id
+        pixels[where] = (1 - opacity) * pixels[where] + opacity * color
+    pixels = pixels.repeat(factor, 0).repeat(factor, 1)
+    ids = ids.repeat(factor, 0).repeat(factor, 1)
+    pixels[_borders(ids)] = 255
+    image = Image.fromarray(pixels.round().astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(11, min(image.size) // 32))
+    for segment in prediction.segments:
+        x, y = _anchor(ids == segment.id)
+        name = prediction.categories[segment.label].name
+        text = f"{name} {segment.score:.2f}" if scores else name
+        box = draw.textbbox((x, y), text, font=font, anchor="mm")
+        dx = max(2 - box[0], 0) + min(image.width - 2 - box[2], 0)
+        draw.rectangle(
+            (box[0] + dx - 2, box[1] - 1, box[2] + dx + 2, box[3] + 1),
+            fill=(0, 0, 0),
+        )
+        draw.text((x + dx, y), text, (255, 255, 255), font, anchor="mm")
+    return image
+
+
+def _borders(ids: np.ndarray) -> np.ndarray:
+    """Return the pixels whose right or lower neighbor has another id."""
+    border = np.zeros(ids.shape, bool)
+    border[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    border[:-1] |= ids[1:] != ids[:-1]
+    return border
+
+
+def _anchor(mask: np.ndarray) -> tuple[int, int]:
+    """Return a point (x, y) well inside the mask, for its name."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), mask.shape)
+    return int(x), int(y)
+
+
+def sheet(
+    images: Sequence[Image.Image], columns: int, gap: int = 0
+) -> Image.Image:
+    """Return the pictures side by side, in rows of `columns`.
+
+    gap: white pixels between neighbors.
+    """
+    width = max(i.width for i in images) + gap
+    height = max(i.height for i in images) + gap
+    rows = -(-len(images) // columns)
+    size = (width * columns - gap, height * rows - gap)
+    page = Image.new("RGB", size, "white")
+    for n, image in enumerate(images):
+        page.paste(image, (n % columns * width, n // columns * height))
+    return page

@@ -1,0 +1,425 @@
+"""Build cells: compared with the package, live when changed, and complete.
+
+What the five chapters build is built once, and the modules they build pass
+the unit tests when they are put together from the notebooks alone.
+"""
+
+import ast
+import builtins
+import linecache
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+import detr_lite
+from detr_lite.book import build, members, plain, start
+from detr_lite.errors import ConfigError
+from detr_lite.mask_head import MaskHead
+from detr_lite.transformer import Encoder
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "detr_lite"
+WHOLE = {  # the modules of which every name is built, by chapter
+    1: ("backbone", "position"),
+    2: ("transformer", "detr", "boxes", "matching"),
+    3: ("attention_maps",),
+    4: ("mask_head", "panoptic_detr"),
+    5: ("losses", "panoptic"),
+}
+PARTS = {  # and what is built of others
+    "evaluation": {"PanopticQuality"},
+    "training": {"MatchedQueries"},
+    "samples": {"boxes_from_id_map"},
+}
+UNIT_TESTS = {
+    1: ("backbone", "position"),
+    2: ("transformer", "boxes", "matching"),
+    3: ("attention_maps",),
+    4: ("mask_head", "panoptic_detr"),
+    5: ("losses", "panoptic", "evaluation", "samples"),
+}
+MODULES = [name for names in WHOLE.values() for name in names]
+
+
+def run_cell(source: str, **names) -> dict:
+    """Run a cell as a notebook would; return its names."""
+    file = f"<cell {hash(source)}>"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[file] = (len(source), None, lines, file)
+    space = {"build": build, "torch": torch, "nn": torch.nn, **names}
+    exec(compile(source, file, "exec"), space)
+    return space
+
+
+def cell_of(path: str, weave, left_out=()) -> str:
+    """Return the build cell of something in the package."""
+    return weave.build_cell(f"detr_lite.{path}", list(left_out))
+
+
+@pytest.fixture(scope="module")
+def weave():
+    """The tool, as a module."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import weave
+
+    sys.path.pop(0)
+    return weave
+
+
+def names_of(module: str) -> dict:
+    """Return what a notebook would have imported for a module's cells."""
+    return dict(vars(sys.modules[f"detr_lite.{module}"]))
+
+
+def test_an_equal_function_is_the_packages_own(weave, capsys):
+    from detr_lite import detr
+
+    own = detr.found
+    space = run_cell(cell_of("detr.found", weave), **names_of("detr"))
+    assert space["found"] is own is detr.found
+    assert capsys.readouterr().out == (
+        "found: the same as detr_lite.detr.found\n"
+    )
+
+
+def test_a_changed_function_is_used_everywhere_until_it_is_restored(
+    weave, capsys
+):
+    from detr_lite import detr, panoptic_detr
+
+    own, cell = detr.found, cell_of("detr.found", weave)
+    changed = cell.replace("scores > threshold", "scores < threshold")
+    space = run_cell(changed, **names_of("detr"))
+    assert (
+        "differs from detr_lite.detr.found; yours" in capsys.readouterr().out
+    )
+    assert detr.found is panoptic_detr.found is space["found"] is not own
+    again = cell.replace("scores > threshold", "scores == threshold")
+    space = run_cell(again, **names_of("detr"))
+    assert panoptic_detr.found is space["found"]
+    run_cell(cell, **names_of("detr"))
+    assert detr.found is panoptic_detr.found is own
+
+
+def test_a_changed_method_reaches_models_that_are_there(weave, capsys):
+    encoder, x = Encoder([]), torch.ones(1, 2, 4)
+    cell = cell_of("transformer.Encoder", weave)
+    members = dict(vars(Encoder))
+    changed = cell.replace("return x", "return x + self.more()")
+    changed += "\n\n    def more(self):\n        return 1\n"
+    space = run_cell(changed, **names_of("transformer"))
+    assert "in forward, more; yours is used" in capsys.readouterr().out
+    assert space["Encoder"] is Encoder
+    assert encoder(x, None, None).equal(x + 1)
+    assert Encoder([])(x, None, None).equal(x + 1)  # its __init__ is the old
+    run_cell(cell, **names_of("transformer"))
+    assert encoder(x, None, None).equal(x)
+    assert dict(vars(Encoder)) == members
+
+
+def test_a_changed_init_may_call_super(weave, capsys):
+    cell = cell_of("transformer.Encoder", weave)
+    changed = cell.replace(
+        "super().__init__()", "super().__init__()\n        self.mine = 3"
+    )
+    run_cell(changed, **names_of("transformer"))
+    assert Encoder([]).mine == 3
+    assert isinstance(Encoder([]), Encoder)
+    run_cell(cell, **names_of("transformer"))
+    assert not hasattr(Encoder([]), "mine")
+
+
+def test_a_class_may_leave_methods_to_other_cells(weave, capsys):
+    names = names_of("mask_head")
+    cell = cell_of("mask_head.MaskHead", weave, ["_first", "_fuse"])
+    assert "def _first" not in cell
+    assert "def forward" in cell
+    run_cell(cell, **names)
+    assert capsys.readouterr().out == (
+        "MaskHead: the same as detr_lite.mask_head.MaskHead "
+        "(without _first, _fuse)\n"
+    )
+    own = MaskHead._fuse
+    part = cell_of("mask_head.MaskHead._fuse", weave)
+    run_cell(part.replace("nearest", "nearest-exact"), **names)
+    assert "_fuse; yours is used" in capsys.readouterr().out
+    assert MaskHead._fuse is not own
+    # The class's own cell leaves the method of the other cell alone.
+    run_cell(cell, **names)
+    assert MaskHead._fuse is not own
+    run_cell(part, **names)
+    assert MaskHead._fuse is own
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "words"),
+    [
+        ("backbone.Pyramid", "res5: Tensor", "res5: int", "res5: int"),
+        ("detr.DetrOutput", "aux: tuple", "auxiliary: tuple", "auxiliary"),
+        ("detr.DetrOutput", "frozen=True", "frozen=False", "frozen=False"),
+        ("transformer.Encoder", "nn.Module", "nn.Sequential", "Sequential"),
+    ],
+)
+def test_a_changed_line_of_a_class_is_noticed(
+    weave, capsys, path, old, new, words
+):
+    module, name = path.split(".")
+    names = names_of(module)
+    owner, cell = names[name], cell_of(path, weave)
+    members = dict(vars(owner))
+    assert old in cell
+    run_cell(cell.replace(old, new, 1), **names)
+    assert words in capsys.readouterr().out
+    run_cell(cell, **names)
+    assert "the same as" in capsys.readouterr().out
+    assert {
+        k: v for k, v in vars(owner).items() if v is not members.get(k)
+    } == {}
+
+
+def test_docstrings_and_comments_do_not_count(weave, capsys):
+    cell = cell_of("boxes.cxcywh_to_xyxy", weave)
+    changed = cell.replace('"""Return', '"""My', 1) + "  # mine"
+    run_cell(changed, **names_of("boxes"))
+    assert "the same as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["detr_lite.nothing", "detr_lite.detr.Dog"])
+def test_an_unknown_place_is_refused(place):
+    with pytest.raises(ConfigError, match=f"The package has no {place}"):
+        run_cell(f'@build("{place}")\ndef f():\n    pass\n')
+
+
+def test_an_unknown_name_is_refused():
+    cell = '@build("detr_lite.detr")\ndef fund(x):\n    return x\n'
+    with pytest.raises(ConfigError, match="no fund; a build cell keeps"):
+        run_cell(cell)
+
+
+def test_start_says_what_it_runs_on(capsys):
+    options = torch._tensor_str.PRINT_OPTS.__dict__.copy()
+    start("9 seconds", "2 seconds")
+    out = capsys.readouterr().out
+    assert ("9" in out) != torch.cuda.is_available()
+    assert torch.rand(1).item() == pytest.approx(0.4963, abs=1e-4)
+    torch.set_printoptions(
+        **{
+            "precision": options["precision"],
+            "sci_mode": options["sci_mode"],
+            "linewidth": options["linewidth"],
+        }
+    )
+
+
+# What the notebooks build.
+
+
+class Notebook:
+    """The build cells of a notebook, and what it imports."""
+
+    def __init__(self, path: Path):
+        self.imports: dict[str, str] = {}  # name -> the statement for it
+        self.built: list[tuple[str, ast.AST]] = []  # place, definition
+        self.constants: list[tuple[str, ast.Assign]] = []  # module, node
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                self._read(ast.parse(_plain_python(cell.source)))
+
+    def _read(self, cell: ast.Module) -> None:
+        places = []
+        for node in cell.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for alias in node.names:
+                    one = (
+                        ast.Import([alias])
+                        if isinstance(node, ast.Import)
+                        else ast.ImportFrom(node.module, [alias], 0)
+                    )
+                    name = (alias.asname or alias.name).split(".")[0]
+                    self.imports[name] = ast.unparse(one)
+            for decorator in getattr(node, "decorator_list", ()):
+                if ast.unparse(decorator).startswith("build("):
+                    place = decorator.args[0].value
+                    # A cell that was changed on purpose builds nothing.
+                    if agrees(node, _in_package(place, node.name)):
+                        self.built.append((place, node))
+                        places.append(place)
+        if places:
+            module = places[0].split(".")[1]
+            self.constants += [
+                (module, n) for n in cell.body if isinstance(n, ast.Assign)
+            ]
+
+
+def agrees(mine: ast.AST, theirs: ast.AST) -> bool:
+    """Return whether a cell has what the package has, or a part of it."""
+    if not isinstance(theirs, ast.ClassDef):
+        return plain(mine) == plain(theirs)
+    return members(mine).items() <= members(theirs).items()
+
+
+def _plain_python(source: str) -> str:
+    lines = source.splitlines()
+    return "\n".join("" if x[:1] in ("%", "!") else x for x in lines)
+
+
+def _in_package(place: str, name: str) -> ast.AST:
+    """Return a definition of the package, cut to what the cell can show."""
+    _, module, *owner = place.split(".")
+    node = ast.parse((PACKAGE / f"{module}.py").read_text())
+    for part in (*owner, name):
+        node = next(n for n in node.body if getattr(n, "name", "") == part)
+    return node
+
+
+@cache
+def notebooks() -> dict[int, Notebook]:
+    found = {}
+    for path in sorted((ROOT / "book").glob("0[1-5]_*.ipynb")):
+        found[int(path.name[:2])] = Notebook(path)
+    return found
+
+
+def rebuilt(module: str) -> str:
+    """Return a module put together from the notebooks' cells alone."""
+    place, definitions, constants, imports = f"detr_lite.{module}", {}, {}, {}
+    elsewhere = {}
+    for notebook in notebooks().values():
+        for where, node in notebook.built:
+            if where == place:
+                definitions[node.name] = ast.parse(plain(node)).body[0]
+            elif where.count(".") == 1:
+                elsewhere[node.name] = f"from {where} import {node.name}"
+        for where, node in notebook.built:
+            if where.startswith(place + "."):
+                method = ast.parse(plain(node)).body[0]
+                owner = definitions[where.rpartition(".")[2]]
+                names = [getattr(n, "name", None) for n in owner.body]
+                if method.name not in names:
+                    owner.body.append(method)
+        for where, node in notebook.constants:
+            if where == module:
+                constants[ast.unparse(node)] = node
+        own = [w.startswith(place) for w, _ in notebook.built]
+        if any(own):
+            imports |= notebook.imports
+    body = [*constants.values(), *definitions.values()]
+    code = "\n\n".join(ast.unparse(node) for node in body)
+    used = {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name)}
+    bound = {
+        *definitions,
+        *(t.id for n in constants.values() for t in n.targets),
+    }
+    head = []
+    for name in sorted(used - bound - set(dir(builtins))):
+        # What another module builds comes from there.
+        line = elsewhere.get(name) or imports.get(name)
+        if line:
+            head.append(line)
+    return "\n".join([*head, "", code, ""])
+
+
+def public(module: str) -> set[str]:
+    """Return the names of a module that have no underscore."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return {
+        n.name
+        for n in tree.body
+        if isinstance(n, kinds) and not n.name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("module", [*MODULES, *PARTS])
+def test_every_public_name_is_built_in_exactly_one_chapter(module):
+    wanted = PARTS.get(module) or public(module)
+    places = {name: [] for name in wanted}
+    for number, notebook in notebooks().items():
+        for name in {
+            node.name
+            for place, node in notebook.built
+            if place == f"detr_lite.{module}"
+        }:
+            if not name.startswith("_") and name in places:
+                places[name].append(number)
+    assert {n: c for n, c in places.items() if len(c) != 1} == {}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_class_is_built_with_all_its_methods(module):
+    """In one cell, or in several of the same chapter."""
+    tree = ast.parse(rebuilt(module))
+    mine = {getattr(n, "name", None): n for n in tree.body}
+    theirs = ast.parse((PACKAGE / f"{module}.py").read_text())
+    for node in theirs.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            assert node.name in mine, f"{node.name} is built nowhere"
+            if isinstance(node, ast.ClassDef):
+                assert members(mine[node.name]) == members(node)
+            else:
+                assert plain(mine[node.name]) == plain(node)
+
+
+def with_parts(module: str) -> str:
+    """Return a module's source, the built parts taken from the notebooks."""
+    source = (PACKAGE / f"{module}.py").read_text()
+    lines, tree = source.splitlines(), ast.parse(source)
+    built = {
+        node.name: ast.unparse(ast.parse(plain(node)))
+        for notebook in notebooks().values()
+        for place, node in notebook.built
+        if place == f"detr_lite.{module}"
+    }
+    for node in reversed(tree.body):
+        if getattr(node, "name", None) in built:
+            first = min(
+                [node.lineno, *(d.lineno for d in node.decorator_list)]
+            )
+            lines[first - 1 : node.end_lineno] = [built[node.name]]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("chapter", WHOLE)
+def test_a_chapters_piece_passes_its_unit_tests_rebuilt(chapter, tmp_path):
+    package = tmp_path / "detr_lite"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, package, ignore=ignore)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    for module in WHOLE[chapter]:
+        (package / f"{module}.py").write_text(rebuilt(module))
+    for module in PARTS if chapter == 5 else ():
+        (package / f"{module}.py").write_text(with_parts(module))
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignore)
+    tests = [f"tests/test_{name}.py" for name in UNIT_TESTS[chapter]]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+         "-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", *tests],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_rebuilt_package_is_the_one_that_is_tested(tmp_path):
+    """PYTHONPATH comes before the installed package."""
+    shutil.copytree(PACKAGE, tmp_path / "detr_lite")
+    done = subprocess.run(
+        [sys.executable, "-c", "import detr_lite; print(detr_lite.__file__)"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "detr_lite" / "__init__.py")
+    assert detr_lite.__file__ != done.stdout.strip()

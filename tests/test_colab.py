@@ -1,0 +1,184 @@
+"""On Colab: each notebook runs alone, and its first cell installs the rest.
+
+An environment with torch, torchvision, matplotlib, scipy and ipykernel only,
+an empty folder, an empty home, and git told to take the repository from a
+local copy instead of its address: there the notebooks run unchanged, but for
+the training in chapter 6, which is cut short.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+THERE = ("torch", "torchvision", "matplotlib", "scipy", "ipykernel")
+UV = Path(sys.executable).with_name("uv")
+SHORT = """
+from dataclasses import replace
+
+phases = [replace(phase, steps=8) for phase in recipe.phases]
+recipe = replace(recipe, phases=tuple(phases))
+"""
+
+pytestmark = pytest.mark.skipif(
+    not UV.exists(), reason="needs uv, which tools/setup_env.sh installs"
+)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """The files of this checkout as a repository of their own."""
+    place = tmp_path_factory.mktemp("repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (
+        ["init", "-q", "-b", "main"],
+        ["add", "-A"],
+        [*who, "commit", "-q", "-m", "as it is"],
+    ):
+        subprocess.run(["git", *command], cwd=place, check=True)
+    return place
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory) -> Path:
+    """The interpreter of an environment like Colab's."""
+    place = tmp_path_factory.mktemp("colab") / "venv"
+    venv.create(place, with_pip=True)
+    python = place / "bin" / "python"
+    pins = ROOT / "requirements.lock"
+    subprocess.run(
+        [UV, "pip", "install", "-q", "--python", python, "--link-mode",
+         "symlink", "--constraint", pins, *THERE],
+        check=True,
+    )  # fmt: skip
+    return python
+
+
+def run(notebook, python: Path, repository: Path, place: Path) -> str:
+    """Run a notebook in an empty folder; return its error, or ""."""
+    home = place / "home"
+    work = place / "work"
+    home.mkdir()
+    work.mkdir()
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+        "HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": settings["repository"]["url"] + ".git",
+    }
+    manager = AsyncKernelManager(connection_file=str(place / "kernel.json"))
+    manager.kernel_cmd = [
+        str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}",
+    ]  # fmt: skip
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=600,
+        resources={"metadata": {"path": str(work)}},
+    )
+    try:
+        client.execute(env=env)
+    except CellExecutionError as error:
+        return f"{error.ename}: {error.evalue}"
+    return ""
+
+
+def versions(python: Path) -> list[str]:
+    """Return what is installed of what Colab brings."""
+    done = subprocess.run(
+        [UV, "pip", "freeze", "-q", "--python", python],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [x for x in done.stdout.split() if x.split("==")[0] in THERE]
+
+
+def notebook_of(path: Path):
+    """Return a notebook; the training of chapter 6 is cut short."""
+    notebook = nbformat.read(path, as_version=4)
+    if path.name.startswith("06"):
+        first = next(
+            i
+            for i, cell in enumerate(notebook.cells)
+            if cell.cell_type == "code" and 'preset("quick")' in cell.source
+        )
+        cell = nbformat.v4.new_code_cell(SHORT)
+        notebook.cells.insert(first + 1, cell)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def runs(python, repository, tmp_path_factory) -> dict[str, str]:
+    """Every notebook's error, "" where all is well, and two things more.
+
+    Without the repository the first notebook fails, as "failed"; the first
+    that runs with it installs the package.
+    """
+    errors = {}
+
+    def one(path: Path) -> tuple[str, str]:
+        place = tmp_path_factory.mktemp(path.stem)
+        return path.stem, run(notebook_of(path), python, repository, place)
+
+    before = versions(python)
+    place = tmp_path_factory.mktemp("failed")
+    nowhere = place / "nowhere"
+    errors["failed"] = run(notebook_of(NOTEBOOKS[0]), python, nowhere, place)
+    errors |= [one(NOTEBOOKS[0])]
+    with ThreadPoolExecutor(2) as pool:
+        errors |= pool.map(one, NOTEBOOKS[1:])
+    same = versions(python) == before
+    errors["torch"] = "" if same else "what was there was changed"
+    return errors
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_alone(runs, path):
+    assert runs[path.stem] == ""
+
+
+def test_torch_is_left_as_it_was(runs):
+    assert runs["torch"] == ""
+
+
+def test_a_failed_installation_is_one_clear_sentence(runs):
+    assert runs["failed"] == (
+        "SystemExit: The package was not installed: is there a network?"
+    )
+
+
+def test_every_notebook_has_the_same_first_cell():
+    """But for the time it takes: one that installs stands for all."""
+    firsts = set()
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        code = [c.source for c in notebook.cells if c.cell_type == "code"]
+        firsts.add(code[0].partition("start(")[0])
+    assert len(firsts) == 1
+    assert "pip" in firsts.pop()
