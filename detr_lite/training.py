@@ -23,6 +23,7 @@ from detr_lite.evaluation import Evaluation, evaluate
 from detr_lite.losses import DetectionLoss, MaskLoss
 from detr_lite.matching import HungarianMatcher, Matching
 from detr_lite.models import (
+    ModelConfig,
     PanopticModel,
     build_model,
     build_resnet,
@@ -117,6 +118,19 @@ class BatchOrder:
         return torch.Generator().manual_seed(self.seed * 2**32 + number)
 
 
+def memory_format(config: ModelConfig) -> torch.memory_format:
+    """Return how images lie in memory: channels last, which is faster.
+
+    But not for a ResNet so narrow that oneDNN writes past its buffers, as it
+    does behind strided 1x1 convolutions of fewer than 16 channels (issue
+    6035 of oneDNN): wrong gradients on some CPUs, a crash on others.
+    """
+    narrowest = config.resnet_width * (4 if config.bottleneck else 1)
+    if narrowest < 16:
+        return torch.contiguous_format
+    return torch.channels_last
+
+
 class PhaseTrainer:
     """One phase: its module, its optimizer, and what one step does."""
 
@@ -138,7 +152,8 @@ class PhaseTrainer:
         self.things = torch.tensor([c.isthing for c in split.categories])
         module, groups = self._module_and_groups(recipe)
         optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-        self.bare = module.to(memory_format=torch.channels_last)
+        self.memory_format = memory_format(recipe.model)
+        self.bare = module.to(memory_format=self.memory_format)
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
         self.parameters = [p for g in groups for p in g["params"]]
 
@@ -193,7 +208,7 @@ class PhaseTrainer:
         return losses
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        images = batch.images.contiguous(memory_format=torch.channels_last)
+        images = batch.images.contiguous(memory_format=self.memory_format)
         if self.phase.name == "backbone":
             return self._pixel_loss(images, batch)
         targets, mask = batch.targets, batch.padding_mask

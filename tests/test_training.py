@@ -22,7 +22,13 @@ from detr_lite.models import build_model
 from detr_lite.recipes import PRESETS, Phase, learning_rate, preset
 from detr_lite.samples import Part
 from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import BatchOrder, PhaseTrainer, ProgressBar, train
+from detr_lite.training import (
+    BatchOrder,
+    PhaseTrainer,
+    ProgressBar,
+    memory_format,
+    train,
+)
 from detr_lite.weights import load_backbone, load_model
 
 
@@ -442,3 +448,17 @@ def test_masks_are_trained_on_a_given_detector(whole, scenes, tmp_path):
     result = run(tmp_path, scenes, recipe, detector=detector)
     assert same_weights(result.model.detr, detector)
     assert not same_weights(result.model.mask_head, whole.model.mask_head)
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [(8, torch.contiguous_format), (16, torch.channels_last)],
+)
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_narrow_models_keep_off_channels_last(width, wanted, bottleneck):
+    config = replace(
+        CONFIG,
+        resnet_width=width // (4 if bottleneck else 1),
+        bottleneck=bottleneck,
+    )
+    assert memory_format(config) is wanted

@@ -21,10 +21,18 @@ import torch
 
 from detr_lite import load_model
 from detr_lite.evaluation import evaluate
+from detr_lite.losses import MaskLoss
+from detr_lite.matching import HungarianMatcher
+from detr_lite.panoptic_detr import all_queries
 from detr_lite.recipes import preset
 from detr_lite.samples import collate
 from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
-from detr_lite.training import ProgressBar, scenes_data, train
+from detr_lite.training import (
+    MatchedQueries,
+    ProgressBar,
+    scenes_data,
+    train,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tools" / "measured.json"
@@ -35,18 +43,25 @@ ABLATIONS = {  # changes of the model
     "no_encoder": {"encoder_layers": 0},
     "no_pyramid": {"pyramid": False},
 }
+QUERIES = {f"queries_{n}": {"num_queries": n} for n in (8, 24)}
 LONGER = {"longer": {}, "longer_no_encoder": {"encoder_layers": 0}}
 LONGER_STEPS = 1800  # of phase boxes
 SEEDS = (0, 1, 2)
 ROWS = {  # of the table of ablations
-    "quick": ("quick", "the whole model"),
+    "quick": ("quick", "the whole model, 12 queries"),
     "no_positions": ("quick", "without positional encodings"),
     "no_encoder": ("quick", "without the encoder"),
     "no_pyramid": ("quick", "without the pyramid"),
-    "longer": ("1,800 steps of boxes", "the whole model"),
+    "queries_8": ("quick", "8 queries"),
+    "queries_24": ("quick", "24 queries"),
+    "longer": ("1,800 steps of boxes", "the whole model, 12 queries"),
     "longer_no_encoder": ("1,800 steps of boxes", "without the encoder"),
-    "full": ("full", "the whole model"),
+    "full": ("full", "the whole model, 12 queries"),
     "full_no_pyramid": ("full, same detector", "without the pyramid"),
+}
+MARKS = {  # what to put between which marks of which file
+    "README.md": ("measured", "tables"),
+    "book/text/06_train_and_evaluate.md": ("ablations", "ablations"),
 }
 
 
@@ -115,6 +130,57 @@ def shipped() -> dict:
     return {name: metrics[name] for name in METRICS}
 
 
+def mask_step() -> dict:
+    """Time a step of phase "masks", with matched masks only and with all.
+
+    The same batch of 16 scenes, no optimizer; "loss_difference" is how far
+    the two losses are apart.
+    """
+    model, matcher = load_model("scenes", "cpu"), HungarianMatcher()
+    model.detr.requires_grad_(False)
+    split = SceneSplit(VALIDATION_SEED, 16)
+    batch = collate(list(split))
+    count = float(sum(len(t.labels) for t in batch.targets))
+
+    def step(every_query: bool) -> tuple[float, float]:
+        start = time.perf_counter()
+        keep = MatchedQueries(matcher, batch.targets, last_only=True)
+
+        def choose(detection):
+            matched = keep(detection)
+            return all_queries(detection) if every_query else matched
+
+        output = model(batch.images, batch.padding_mask, choose)
+        if every_query:
+            rows = keep.matchings[-1].keep(*output.boxes.shape[1::-1])
+            rows = rows.flatten().nonzero().flatten()
+            output = replace(
+                output,
+                image_index=output.image_index[rows],
+                query_index=output.query_index[rows],
+                attention_maps=output.attention_maps[rows],
+                mask_logits=output.mask_logits[rows],
+            )
+        size = tuple(batch.images.shape[-2:])
+        losses = MaskLoss()(
+            output, keep.matchings[-1], batch.targets, size, count
+        )
+        losses["loss"].backward()
+        return time.perf_counter() - start, losses["loss"].item()
+
+    times = {False: [], True: []}
+    for _ in range(6):  # in turn; the first round warms up
+        losses = {}
+        for every_query in times:
+            seconds, losses[every_query] = step(every_query)
+            times[every_query].append(1000 * seconds)
+    return {
+        "matched_ms": statistics.median(times[False][1:]),
+        "all_ms": statistics.median(times[True][1:]),
+        "loss_difference": abs(losses[True] - losses[False]),
+    }
+
+
 def inference() -> dict:
     """Time one scene from picture to panoptic ids, shipped weights."""
     model = load_model("scenes")
@@ -151,10 +217,15 @@ MEASUREMENTS: dict[str, Callable[[], dict]] = {
     "shipped": shipped,
     "inference": inference,
     "loader": loader,
+    "mask_step": mask_step,
     **{
         seeded(name, seed): lambda s=seed, c=changes: quick(s, c)
         for name, changes in ABLATIONS.items()
         for seed in SEEDS
+    },
+    **{
+        name: lambda c=changes: quick(0, c)
+        for name, changes in QUERIES.items()
     },
     **{
         seeded(name, seed): lambda s=seed, c=changes: quick(s, c, LONGER_STEPS)
@@ -198,27 +269,49 @@ def tables(results: dict) -> str:
         f"{value('loader', 'per_second', '.0f')} |",
         f"| `make book`, environment there | {minutes('make_book')} |",
         f"| `make test`, environment there | {minutes('make_test')} |",
+        "| step of phase masks, masks of the matched queries only | "
+        f"{value('mask_step', 'matched_ms', '.0f')} ms |",
+        "| the same with the masks of all queries, the same loss | "
+        f"{value('mask_step', 'all_ms', '.0f')} ms |",
         "",
-        "| trained with | model | PQ | things | stuff | box AP |",
-        "| --- | --- | --- | --- | --- | --- |",
+        ablations(results),
     ]
-    for name, (training, label) in ROWS.items():
-        cells = (
-            value(name, key)
-            for key in ("pq", "pq_things", "pq_stuff", "box_ap")
-        )
-        rows.append(f"| {training} | {label} | " + " | ".join(cells) + " |")
     machines = sorted({r["machine"] for r in results.values()})
     return "\n".join([*rows, "", "Measured on: " + "; ".join(machines) + "."])
 
 
+def ablations(results: dict) -> str:
+    """Return the table of what each part is worth, Markdown.
+
+    Where there are several seeds: their mean, and the lowest and highest.
+    """
+    rows = [
+        "| trained with | model | seeds | PQ | of things | SQ | box AP |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, (training, label) in ROWS.items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        cells = [training, label, str(len(runs))]
+        for key in ("pq", "pq_things", "sq", "box_ap"):
+            values = [run[key] for run in runs]
+            cell = f"{statistics.mean(values):.3f}" if runs else "not measured"
+            if len(runs) > 1:
+                cell += f" ({min(values):.3f} to {max(values):.3f})"
+            cells.append(cell)
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def write_readme() -> None:
-    """Put the tables between the README's two marks."""
-    readme = ROOT / "README.md"
-    head, rest = readme.read_text().split("<!-- measured -->")
-    tail = rest.split("<!-- /measured -->")[1]
-    middle = f"<!-- measured -->\n{tables(read_results())}\n"
-    readme.write_text(f"{head}{middle}<!-- /measured -->{tail}")
+    """Put the tables between the marks in the README and in chapter 6."""
+    for name, (mark, function) in MARKS.items():
+        path = ROOT / name
+        text = path.read_text("utf-8")
+        head, begin, rest = text.partition(f"<!-- {mark} -->")
+        _, end, tail = rest.partition(f"<!-- /{mark} -->")
+        table = globals()[function](read_results())
+        path.write_text(f"{head}{begin}\n{table}\n{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:
