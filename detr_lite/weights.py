@@ -98,7 +98,20 @@ def _save(model: PanopticModel, state: dict, path: str | Path) -> None:
         "config": json.dumps(asdict(model.config)),
         "categories": json.dumps([asdict(c) for c in model.categories]),
     }
-    Path(path).write_bytes(save(state, metadata))
+    Path(path).write_bytes(_in_order(save(state, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the texts in the header, so that equal models are equal files.
+
+    A file begins with the header's size and the header, JSON; safetensors
+    writes the texts in it in an order that changes from call to call.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return content[:8] + text.ljust(size) + content[8 + size :]
 
 
 def load_model(source: str | Path, device: str | None = None) -> PanopticModel:

@@ -51,6 +51,14 @@ def changed(file, name="other.safetensors", tensors=None, **metadata):
     return path
 
 
+def test_equal_models_are_equal_files(tiny_model, file, tmp_path):
+    content = file.read_bytes()
+    for number in range(8):
+        other = tmp_path / f"{number}.safetensors"
+        save_model(tiny_model, other)
+        assert other.read_bytes() == content
+
+
 def test_a_loaded_model_is_the_saved_one_bit_for_bit(tiny_model, file):
     model = load_model(file, device="cpu")
     assert same_weights(model, tiny_model)
