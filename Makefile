@@ -1,10 +1,11 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test env weights tables lock clean
+.PHONY: help book test weave env weights tables lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make weave    run the text of CHAPTER=03, write its notebook"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (an hour)"
 	@echo "make lock     pin the newest dependencies in requirements.lock"
@@ -29,6 +30,13 @@ test:
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg \
 	    --junitxml=_build/tests.xml tests book
 	@echo "Every test passed; the report is _build/tests.xml"
+
+weave:
+	@echo "Running the text of chapter $(CHAPTER): as long as it says on its" \
+	    "first lines, chapter 06 some 6 minutes; without CHAPTER, all."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/weave.py $(CHAPTER)
+	@echo "The notebooks are in book/; make book shows them."
 
 weights:
 	@echo "Training the shipped weights: an hour on two cores."
