@@ -15,7 +15,7 @@ class AttentionMaps(nn.Module):
         joint_softmax: one softmax over all heads and positions together, as
             the original has it, or one for each head.
 
-    Source: paper, section 4.2 and figure 8; MHAttentionMap in the original.
+    Source: paper, section 4.4 and figure 8; MHAttentionMap in the original.
     """
 
     def __init__(self, width: int, heads: int, joint_softmax: bool = True):

@@ -194,7 +194,7 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """The ResNet as DETR uses it: feature maps and the padding mask of Res5.
+    """The ResNet as DETR uses it: feature maps and their padding mask.
 
     The original calls the ResNet `body`, hence the name in its weights.
 
@@ -213,7 +213,7 @@ class Backbone(nn.Module):
         self.exact_padding = exact_padding
 
     def forward(self, images: Tensor, padding_mask: Tensor) -> Features:
-        """Return the feature maps, and which of their positions are padding.
+        """Return the feature maps, and which positions are padding.
 
         images: (B, 3, H, W); padding_mask: (B, H, W) bool, True = padding.
         """

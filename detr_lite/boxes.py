@@ -17,7 +17,7 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the generalized IoU of corner boxes, -1 (far apart) to 1 (equal).
+    """Return the generalized IoU of corner boxes, -1 (far) to 1 (equal).
 
     a, b: (..., 4), broadcast against each other: giou(a, b) pairs them up,
     giou(a[:, None], b[None]) compares each of a with each of b.

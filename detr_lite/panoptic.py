@@ -88,7 +88,7 @@ def panoptic_segmentation(
         The (H, W) int64 map of positions in 0 to n - 1 (-1 where nothing was
         kept), the surviving positions, and their areas.
 
-    Source: paper, section 4.2; PostProcessPanoptic in the original, which
+    Source: paper, section 4.4; PostProcessPanoptic in the original, which
     forgets to crop the padding off.
     """
     if merge not in ("union", "original"):

@@ -10,6 +10,7 @@ import linecache
 import os
 import shutil
 import subprocess
+import symtable
 import sys
 from functools import cache
 from pathlib import Path
@@ -287,43 +288,59 @@ def notebooks() -> dict[int, Notebook]:
     return found
 
 
-def rebuilt(module: str) -> str:
-    """Return a module put together from the notebooks' cells alone."""
-    place, definitions, constants, imports = f"detr_lite.{module}", {}, {}, {}
-    elsewhere = {}
+def definitions(module: str) -> dict[str, ast.AST]:
+    """Return what the notebooks build of a module, methods in their class."""
+    place, found = f"detr_lite.{module}", {}
     for notebook in notebooks().values():
         for where, node in notebook.built:
             if where == place:
-                definitions[node.name] = ast.parse(plain(node)).body[0]
-            elif where.count(".") == 1:
-                elsewhere[node.name] = f"from {where} import {node.name}"
+                found[node.name] = ast.parse(plain(node)).body[0]
         for where, node in notebook.built:
             if where.startswith(place + "."):
                 method = ast.parse(plain(node)).body[0]
-                owner = definitions[where.rpartition(".")[2]]
+                owner = found[where.rpartition(".")[2]]
                 names = [getattr(n, "name", None) for n in owner.body]
                 if method.name not in names:
                     owner.body.append(method)
+    return found
+
+
+def unbound(code: str) -> list[str]:
+    """Return the names that a module's code uses and does not bind."""
+    names = set()
+
+    def look(table: symtable.SymbolTable) -> None:
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_global() or (top and not symbol.is_assigned()):
+                names.add(symbol.get_name())
+        for child in table.get_children():
+            look(child)
+
+    table = symtable.symtable(code, "module", "exec")
+    look(table)
+    bound = {s.get_name() for s in table.get_symbols() if s.is_assigned()}
+    return sorted(names - bound - set(dir(builtins)))
+
+
+def rebuilt(module: str) -> str:
+    """Return a module put together from the notebooks' cells alone."""
+    place, imports, elsewhere = f"detr_lite.{module}", {}, {}
+    constants = {}
+    for notebook in notebooks().values():
+        for where, node in notebook.built:
+            if where != place and where.count(".") == 1:
+                elsewhere[node.name] = f"from {where} import {node.name}"
         for where, node in notebook.constants:
             if where == module:
                 constants[ast.unparse(node)] = node
-        own = [w.startswith(place) for w, _ in notebook.built]
-        if any(own):
+        if any(where.startswith(place) for where, _ in notebook.built):
             imports |= notebook.imports
-    body = [*constants.values(), *definitions.values()]
+    body = [*constants.values(), *definitions(module).values()]
     code = "\n\n".join(ast.unparse(node) for node in body)
-    used = {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name)}
-    bound = {
-        *definitions,
-        *(t.id for n in constants.values() for t in n.targets),
-    }
-    head = []
-    for name in sorted(used - bound - set(dir(builtins))):
-        # What another module builds comes from there.
-        line = elsewhere.get(name) or imports.get(name)
-        if line:
-            head.append(line)
-    return "\n".join([*head, "", code, ""])
+    # What another module builds comes from there.
+    lines = [elsewhere.get(n) or imports.get(n) for n in unbound(code)]
+    return "\n".join([*filter(None, lines), "", code, ""])
 
 
 def public(module: str) -> set[str]:
@@ -371,18 +388,14 @@ def with_parts(module: str) -> str:
     """Return a module's source, the built parts taken from the notebooks."""
     source = (PACKAGE / f"{module}.py").read_text()
     lines, tree = source.splitlines(), ast.parse(source)
-    built = {
-        node.name: ast.unparse(ast.parse(plain(node)))
-        for notebook in notebooks().values()
-        for place, node in notebook.built
-        if place == f"detr_lite.{module}"
-    }
+    built = definitions(module)
     for node in reversed(tree.body):
         if getattr(node, "name", None) in built:
             first = min(
                 [node.lineno, *(d.lineno for d in node.decorator_list)]
             )
-            lines[first - 1 : node.end_lineno] = [built[node.name]]
+            code = ast.unparse(built[node.name])
+            lines[first - 1 : node.end_lineno] = [code]
     return "\n".join(lines) + "\n"
 
 

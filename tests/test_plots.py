@@ -15,6 +15,7 @@ from detr_lite.plots import (
     read_log,
     sheet,
 )
+from detr_lite.plots.training import failures_figure
 from detr_lite.prediction import Prediction
 from detr_lite.runs import Progress
 from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
@@ -46,6 +47,13 @@ def test_segments_are_outlined_in_white(prediction):
     drawn = np.asarray(overlay(prediction, smallest=40))
     assert (drawn[19, 1] == 255).all()
     assert (drawn[38, 19] == 255).all()
+
+
+def test_an_annotation_has_names_without_scores(prediction):
+    named = np.asarray(overlay(prediction, smallest=400, scores=False))
+    scored = np.asarray(overlay(prediction, smallest=400))
+    black = [(x == 0).all(-1).sum() for x in (named, scored)]
+    assert 0 < black[0] < black[1]
 
 
 def test_small_pictures_are_enlarged_by_whole_pixels(prediction):
@@ -90,6 +98,37 @@ def test_curves_show_each_phases_losses_and_then_ap_and_pq():
     assert points == {"box_ap": [[40, 0.4]], "pq": [[60, 0.6]]}
 
 
+def test_legends_stand_below_the_curves():
+    figure = curves_figure(LOG)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        legend = axis.get_legend().get_window_extent()
+        assert legend.y1 < axis.get_window_extent().y0
+        assert legend.y0 >= 0
+
+
+def test_failures_are_counted_in_the_table_and_the_bars():
+    confusion = np.array([[8, 1, 1], [0, 5, 0]])
+    missed = {"one": (0.5, 0.25), "two": (0.2, 0.1)}
+    figure = failures_figure(confusion, ("a", "b"), ("small", "big"), missed)
+    left, right = figure.axes
+    np.testing.assert_allclose(
+        left.images[0].get_array(), [[0.8, 0.1, 0.1], [0, 1, 0]]
+    )
+    texts = {x.get_position(): x.get_text() for x in left.texts}
+    assert texts == {(0, 0): "8", (1, 0): "1", (2, 0): "1", (1, 1): "5"}
+    columns = [x.get_text() for x in left.get_xticklabels()]
+    assert columns == ["a", "b", "nothing"]
+    assert [p.get_height() for p in right.patches] == [0.5, 0.25, 0.2, 0.1]
+    assert [x.get_text() for x in right.get_xticklabels()] == ["small", "big"]
+
+
+def test_a_class_that_never_occurs_has_an_empty_row():
+    confusion = np.array([[0, 0, 0], [0, 5, 0]])
+    figure = failures_figure(confusion, ("a", "b"), ("all",), {"one": (0,)})
+    assert (figure.axes[0].images[0].get_array()[0] == 0).all()
+
+
 def test_log_is_read_line_by_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
@@ -121,3 +160,14 @@ def test_sheet_puts_pictures_in_rows():
     assert page.getpixel((5, 1)) == (0, 255, 0)
     assert page.getpixel((1, 4)) == (0, 0, 255)
     assert page.getpixel((5, 4)) == (255, 255, 255)
+
+
+def test_sheet_leaves_a_white_gap_between_neighbors():
+    tiles = [Image.new("RGB", (4, 3), c) for c in ("red", "lime", "blue")]
+    page = sheet(tiles, columns=2, gap=2)
+    assert page.size == (10, 8)
+    assert page.getpixel((3, 1)) == (255, 0, 0)
+    assert page.getpixel((4, 1)) == (255, 255, 255)
+    assert page.getpixel((6, 1)) == (0, 255, 0)
+    assert page.getpixel((1, 3)) == (255, 255, 255)
+    assert page.getpixel((1, 5)) == (0, 0, 255)

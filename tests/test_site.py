@@ -7,6 +7,7 @@ the browser tests are skipped, unless DETR_LITE_NEEDS_BROWSER=1 is set.
 import functools
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
+SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 PAGES = [
     CONTENTS["root"],
-    *(chapter["file"] for chapter in CONTENTS["chapters"]),
+    *(c["file"] for part in CONTENTS["parts"] for c in part["chapters"]),
 ]
 CHAPTERS = [p for p in PAGES if (ROOT / "book" / f"{p}.ipynb").exists()]
+REPOSITORY = SETTINGS["repository"]["url"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LARGEST = 6e6  # bytes that a page may load in all
 
@@ -62,16 +65,28 @@ def soup(site):
     return parse
 
 
-def test_a_warning_fails_the_build(tmp_path):
+@pytest.fixture
+def small(tmp_path):
+    """A book of one page: call it with the page's text."""
     root = tmp_path / "root"
     root.mkdir()
     shutil.copy(ROOT / "_config.yml", root)
-    skip = shutil.ignore_patterns("__pycache__", "*.ipynb", "_toc.yml")
+    skip = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.md", "_toc.yml")
     shutil.copytree(ROOT / "book", root / "book", ignore=skip)
     shutil.copytree(ROOT / "tools", root / "tools", ignore=skip)
     (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
-    (root / "book" / "index.md").write_text(
-        "# Page\n\n[one](no_such_page.md)\n\n[two](no_other_page.md)\n"
+
+    def write(text):
+        (root / "book" / "index.md").write_text(text)
+        return root
+
+    return write
+
+
+def test_a_warning_fails_the_build(small, tmp_path):
+    root = small(
+        "# Page\n\n[one](no_such_page.md)\n\n[two](no_other_page.md)\n\n"
+        "$\\nosuchcommand{x}$ and $\\frac{1}{$ and [three](#no-heading)\n"
     )
     out = tmp_path / "out"
     (out / "html").mkdir(parents=True)
@@ -80,8 +95,58 @@ def test_a_warning_fails_the_build(tmp_path):
     assert done.returncode == 1
     assert "no_such_page" in done.stderr
     assert "no_other_page" in done.stderr
+    assert "no-heading" in done.stderr
+    assert "TeX cannot be shown: \\nosuchcommand{x}" in done.stderr
+    assert "TeX cannot be shown: \\frac{1}{" in done.stderr
     # The site that was there stays.
     assert [p.name for p in out.rglob("*")] == ["html", "old"]
+
+
+SMALL = r"""# Small
+
+![A paragraph without words](_assets/favicon.svg)
+
+**A lead.**
+The mean of *N* numbers is "$\frac{1}{N} \sum_i x_i$" & `more` than
+[nothing](#two). This second sentence makes the paragraph longer than what may
+be shown of it, which is 160 characters, and that is why it is left out.
+
+## Two
+
+### No object
+
+[That](#no-object) is [below](index.md#no-object), see {eq}`mean`.
+
+$$
+\bar{x} = \begin{cases} a & \text{if } b < c \\ d & \text{else} \end{cases}
+$$ (mean)
+"""
+
+
+def test_formulas_numbers_anchors_and_a_description(small, tmp_path):
+    done = build(tmp_path / "out", small(SMALL))
+    assert done.stderr == ""
+    html = (tmp_path / "out" / "html" / "index.html").read_text("utf-8")
+    page = BeautifulSoup(html, "html.parser")
+    description = page.find("meta", attrs={"name": "description"})["content"]
+    assert description == (
+        "The mean of N numbers is \N{LEFT DOUBLE QUOTATION MARK}1N"
+        "\N{N-ARY SUMMATION}ixi\N{RIGHT DOUBLE QUOTATION MARK} & more than "
+        "nothing."
+    )
+    inline, block = page.find_all("math")
+    assert inline.parent.name == "span"
+    assert inline.find("mfrac").text == "1N"
+    assert block["display"] == "block"
+    assert len(block.find_all("mtr")) == 2
+    assert "b < c" in block.find("annotation").text
+    frame = block.parent
+    assert frame.find(class_="eqno").text.startswith("(1)")
+    (reference,) = page.select(f'article p a[href="#{frame["id"]}"]')
+    assert reference.text == "(1)"
+    links = page.select('article p a[href$="#no-object"]')
+    assert len(links) == 2
+    assert page.find(id="no-object").find("h3").text.startswith("No object")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -110,7 +175,7 @@ def test_links_lead_somewhere(page, site, soup):
 @pytest.mark.parametrize("page", PAGES)
 def test_pictures_have_alt_text(page, soup):
     images = soup(f"{page}.html").select("article img")
-    assert images
+    assert images or page not in CHAPTERS
     for image in images:
         alt = image.get("alt", "").strip()
         assert len(alt) > 20, image["src"]
@@ -130,25 +195,87 @@ def test_headings_are_in_order(page, soup):
     assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_colab_opens_the_notebook(chapter, soup):
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
-    place = settings["repository"]["url"].removeprefix("https://github.com/")
-    address = (
-        f"https://colab.research.google.com/github/{place}/blob/main/book/"
-        f"{chapter}.ipynb"
-    )
-    links = soup(f"{chapter}.html").select('a[href*="colab.research"]')
+def test_every_page_has_a_title_and_a_description_of_its_own(soup):
+    titles, descriptions = set(), set()
+    for page in PAGES:
+        head = soup(f"{page}.html").head
+        heading = soup(f"{page}.html").select_one("article h1")
+        heading.a.extract()  # the link to itself
+        assert heading.text in head.title.text
+        assert SETTINGS["title"] in head.title.text
+        titles.add(head.title.text)
+        (found,) = head.find_all("meta", attrs={"name": "description"})
+        text = found["content"]
+        assert 40 <= len(text) <= 160, page
+        assert text.endswith((".", "\N{HORIZONTAL ELLIPSIS}"))
+        assert not re.search(r"[$`*\\<>{}]|\]\(|\s\s", text), text
+        descriptions.add(text)
+    assert len(titles) == len(descriptions) == len(PAGES)
+
+
+def buttons(page, soup):
+    """Return the addresses in the header that leave the book."""
+    header = soup(f"{page}.html").find(class_="bd-header-article")
+    return [a["href"] for a in header.select('a[href^="http"]')]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_edit_button_opens_what_the_page_is_made_of(page, soup):
+    start = f"{REPOSITORY}/edit/{SETTINGS['repository']['branch']}/"
+    (place,) = [b for b in buttons(page, soup) if b.startswith(start)]
+    place = place.removeprefix(start)
+    folder = "book/text" if page in CHAPTERS else "book"
+    assert place == f"{folder}/{page}.md"
+    assert (ROOT / place).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_report_button_names_the_page(page, soup):
+    start = f"{REPOSITORY}/issues/new?"
+    (place,) = [b for b in buttons(page, soup) if b.startswith(start)]
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(place).query)
+    assert f"/{page}.html" in query["title"][0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_colab_opens_the_notebooks(page, soup):
+    links = soup(f"{page}.html").select('a[href*="colab.research"]')
+    if page not in CHAPTERS:
+        assert not links
+        return
     assert len(links) >= 2  # the theme's button, and the chapter's own
-    assert {link["href"] for link in links} == {address}
+    (address,) = {link["href"] for link in links}
+    place = REPOSITORY.removeprefix("https://github.com/")
+    start = f"https://colab.research.google.com/github/{place}/blob/main/"
+    assert address == f"{start}book/{page}.ipynb"
+    assert (ROOT / address.removeprefix(start)).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_the_repository_lead_to_files(page, soup):
+    start = f"{REPOSITORY}/blob/{SETTINGS['repository']['branch']}/"
+    for link in soup(f"{page}.html").select(f'a[href^="{start}"]'):
+        assert (ROOT / link["href"].removeprefix(start)).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_formulas_are_mathml_and_nothing_is_left_raw(page, soup):
+    article = soup(f"{page}.html").article
+    for formula in article.select(".math"):
+        assert len(formula.find_all("math", recursive=False)) == 1
+    assert len(article.select(".math")) == len(article.find_all("math"))
+    for text in article.find_all(string=re.compile(r"\$|\\[a-zA-Z]")):
+        assert text.find_parent(["code", "pre", "annotation", "script"]), text
+
+
+def test_the_book_has_formulas(soup):
+    assert any(soup(f"{page}.html").article.find("math") for page in PAGES)
 
 
 def test_the_texts_are_no_pages(site):
     assert not list(site.rglob("text/*"))
     assert sorted(
-        p.stem
-        for p in site.glob("*.html")
-        if p.stem not in ("genindex", "search")
+        p.stem for p in site.glob("*.html") if p.stem != "search"
     ) == sorted(PAGES)
 
 
@@ -189,11 +316,22 @@ def browser():
         running.close()
 
 
+OVERFLOW = """() => [
+    document.documentElement.scrollWidth - window.innerWidth,
+    ...[...document.querySelectorAll(".bd-article-container")].map(
+        (e) => e.scrollWidth - e.clientWidth),
+]"""
+FLAT = """() => [...document.querySelectorAll("math")].filter(
+    (e) => e.getBoundingClientRect().height < 5
+        || !getComputedStyle(e).display.includes("math")).length"""
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("scheme", "width", "other"), [("light", 1280, 390), ("dark", 390, 1280)]
+)
 @pytest.mark.parametrize("page", [*PAGES, "search"])
-def test_in_a_browser(page, width, scheme, address, browser):
+def test_in_a_browser(page, scheme, width, other, address, browser):
     from axe_playwright_python.sync_playwright import Axe
 
     context = browser.new_context(
@@ -227,20 +365,32 @@ def test_in_a_browser(page, width, scheme, address, browser):
     view.on("requestfinished", finished)
     view.goto(f"{address}/{page}.html", wait_until="networkidle")
     theme = view.evaluate("document.documentElement.dataset.theme")
-    overflow = view.evaluate(
-        "document.documentElement.scrollWidth - window.innerWidth"
-    )
+    overflow = view.evaluate(OVERFLOW)
+    flat = view.evaluate(FLAT)
     # Axe itself asks for a file that is not there: look before it runs.
     seen = list(errors)
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     found = Axe().run(view, options=rules).response["violations"]
+    view.set_viewport_size({"width": other, "height": 900})
+    view.wait_for_timeout(500)  # the page rearranges itself
+    overflow += view.evaluate(OVERFLOW)
     context.close()
     assert not outside
     assert not seen
     assert theme == scheme
-    assert overflow <= 0
+    assert max(overflow) <= 0
+    assert flat == 0
     assert sum(sizes) < LARGEST
     assert not [
         (fault["id"], [node["target"] for node in fault["nodes"]])
         for fault in found
     ]
+
+
+@pytest.mark.browser
+def test_the_search_finds_a_term(address, browser):
+    view = browser.new_page()
+    view.goto(f"{address}/search.html?q=hungarian")
+    hit = view.locator('#search-results a[href^="glossary.html"]').first
+    hit.wait_for(timeout=20_000)
+    view.close()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -49,45 +50,45 @@ def _percent(share: float) -> str:
 def softmax_figure(joint: Tensor, per_head: Tensor, outline: Tensor) -> Figure:
     """Return a query's maps by both softmaxes, a row each.
 
-    Each row has a color scale of its own, from 0 to its largest number.
+    One color scale for all; it grows with the square root, so that weak
+    attention can be seen beside strong.
     joint, per_head: (M, h, w); outline: (H, W) bool, the query's segment.
     """
-    figure = Figure(figsize=(7, 2.5), layout="constrained", dpi=100)
-    heads = len(joint)
-    axes = figure.subplots(2, heads, squeeze=False)
+    figure = Figure(figsize=(7, 2.9), layout="constrained", dpi=100)
+    axes = figure.subplots(2, len(joint), squeeze=False)
     height, width = outline.shape
-    names = "together", "each head"
-    for row, maps, name in zip(axes, (joint, per_head), names, strict=True):
-        for m, (axis, values) in enumerate(zip(row, maps, strict=True)):
-            drawn = axis.imshow(
-                np.asarray(values),
-                "magma",
-                vmin=0,
-                vmax=maps.max().item(),
-                extent=(0, width, height, 0),
-            )
-            axis.contour(
-                np.arange(width) + 0.5,
-                np.arange(height) + 0.5,
-                np.asarray(outline),
-                levels=[0.5],
-                colors="white",
-                linewidths=0.8,
-            )
-            axis.set(xticks=[], yticks=[])
-            if row is axes[0]:
-                axis.set_title(f"head {m}", fontsize=9)
-        row[0].set_ylabel(name, fontsize=9)
-        bar = figure.colorbar(drawn, ax=list(row), shrink=0.9)
-        bar.ax.tick_params(labelsize=8)
+    norm = PowerNorm(0.5, 0, max(joint.max().item(), per_head.max().item()))
+    for m, axis in enumerate(axes[0]):
+        axis.set_title(f"head {m}", fontsize=9)
+    for axis, values in zip(axes.flat, [*joint, *per_head], strict=True):
+        drawn = axis.imshow(
+            np.asarray(values),
+            "magma",
+            norm=norm,
+            extent=(0, width, height, 0),
+        )
+        axis.contour(
+            np.arange(width) + 0.5,
+            np.arange(height) + 0.5,
+            np.asarray(outline),
+            levels=[0.5],
+            colors="white",
+            linewidths=0.8,
+        )
+        axis.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("together", fontsize=9)
+    axes[1, 0].set_ylabel("each alone", fontsize=9)
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", aspect=50)
+    bar.set_label("attention", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     return figure
 
 
 def head_use_figure(shares: Tensor, names: Sequence[str]) -> Figure:
     """Return a heat map of how much each class uses each head.
 
-    shares: (K, M), each row sums to 1; names: the K classes.
     Shares of 1 % and more are written into their cells.
+    shares: (K, M), each row sums to 1; names: the K classes.
     """
     figure = Figure(figsize=(7, 3.4), layout="constrained", dpi=100)
     axis = figure.subplots()
@@ -95,19 +96,25 @@ def head_use_figure(shares: Tensor, names: Sequence[str]) -> Figure:
     drawn = axis.imshow(values, "magma", vmin=0, vmax=1, aspect="auto")
     for (k, m), share in np.ndenumerate(values):
         if share >= 0.01:
+            color = "black" if share > 0.6 else "white"
             axis.text(
                 m,
                 k,
-                f"{100 * share:.0f} %",
+                _percent(share),
                 ha="center",
                 va="center",
+                color=color,
                 fontsize=9,
-                color="black" if share > 0.6 else "white",
             )
     axis.set_xticks(range(values.shape[1]))
     axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("head", fontsize=9)
     axis.tick_params(labelsize=9, length=0)
+    # Thin lines between the cells, so that empty ones can be counted.
+    axis.set_xticks(np.arange(0.5, values.shape[1] - 1), minor=True)
+    axis.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
+    axis.grid(which="minor", color="0.4", linewidth=0.6)
+    axis.tick_params(which="minor", length=0)
     bar = figure.colorbar(drawn, ax=axis)
     bar.set_label("share of the attention", fontsize=9)
     bar.ax.tick_params(labelsize=8)

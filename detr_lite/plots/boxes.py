@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
-from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.samples import Categories
 
 THING, STUFF = "#D55E00", "#0072B2"  # Okabe and Ito's vermilion and blue
@@ -114,28 +115,36 @@ def boxes_figure(
     labels: Sequence[Tensor],
     categories: Categories,
     titles: Sequence[str],
+    queries: Sequence[Tensor | None] | None = None,
 ) -> Figure:
     """Return one picture several times, each time with other boxes on it.
 
     image: (3, H, W) uint8; boxes: for each panel (n, 4), (cx, cy, w, h)
     relative to the picture; labels: for each panel (n,), which give the
     boxes their colors; titles: one a panel.
+    queries: for each panel (n,) numbers to write on the boxes, or None.
     """
     figure = Figure(
-        figsize=(7, 7 / len(boxes) + 0.75), layout="constrained", dpi=100
+        figsize=(7, 7 / len(boxes) + 0.65), layout="constrained", dpi=100
     )
     axes = figure.subplots(1, len(boxes), squeeze=False)[0]
     pixels = image.permute(1, 2, 0).numpy()
     height, width = pixels.shape[:2]
     outline = [Stroke(linewidth=3.5, foreground="white"), Normal()]
-    for axis, mine, classes, title in zip(
-        axes, boxes, labels, titles, strict=True
+    size = torch.tensor([width, height, width, height])
+    for axis, mine, classes, title, numbers in zip(
+        axes,
+        boxes,
+        labels,
+        titles,
+        queries or [None] * len(boxes),
+        strict=True,
     ):
         axis.imshow(pixels, extent=(0, width, height, 0))
-        for box, label in zip(
-            cxcywh_to_xyxy(mine).tolist(), classes.tolist(), strict=True
+        corners = cxcywh_to_xyxy(mine * size)
+        for (x0, y0, x1, y1), label in zip(
+            corners.tolist(), classes.tolist(), strict=True
         ):
-            x0, y0, x1, y1 = np.array(box) * [width, height, width, height]
             axis.add_patch(
                 Rectangle(
                     (x0, y0),
@@ -147,6 +156,8 @@ def boxes_figure(
                     path_effects=outline,
                 )
             )
+        if numbers is not None:
+            _write_numbers(axis, corners, numbers.tolist())
         axis.set_xlim(-2, width + 2)
         axis.set_ylim(height + 2, -2)
         axis.set_axis_off()
@@ -170,3 +181,24 @@ def boxes_figure(
         frameon=False,
     )
     return figure
+
+
+def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
+    """Write each box's number on its corner; boxes in one place share it."""
+    groups: list[tuple[Tensor, list[int]]] = []
+    for box, number in zip(corners, numbers, strict=True):
+        for first, members in groups:
+            if giou(first, box) > 0.5:
+                members.append(number)
+                break
+        else:
+            groups.append((box, [number]))
+    for box, members in groups:
+        axis.text(
+            box[0],
+            max(box[1], 4),
+            " + ".join(map(str, members)),
+            fontsize=9,
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )

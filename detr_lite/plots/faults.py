@@ -11,23 +11,26 @@ from PIL import Image, ImageDraw, ImageFont
 from detr_lite.plots.pictures import enlarged, sheet
 from detr_lite.prediction import Prediction
 
+# Light in both themes, as the pictures are; names on the page stay readable.
 STYLE = """
-.museum { color: #111; background: #fff; padding: .6rem; border-radius: 4px }
+.museum { color-scheme: light; color: #111; background: #fff;
+  padding: .6rem; border-radius: 4px }
 .museum fieldset { border: 1px solid #666; margin: 0 0 .6rem;
-  padding: .4rem .6rem; columns: 11rem }
+  padding: .4rem .6rem; columns: 12.5rem }
 .museum legend { color: #111; font-size: 1rem; width: auto; float: none }
 .museum label { display: block; min-height: 1.75rem; cursor: pointer }
 .museum input:focus-visible { outline: 3px solid #0b5cad }
 .museum .exhibit { display: none }
 .museum .exhibit p { color: #111; margin: 0 0 .4rem }
 .museum .pair { display: flex; flex-wrap: wrap; gap: .6rem }
-.museum figure { margin: 0; width: 240px; max-width: 100% }
-.museum figcaption { color: #111; font-weight: bold }
-.museum img { width: 100%; height: auto; image-rendering: pixelated }
+.museum .pair figure { margin: 0; padding: 0; width: 288px; max-width: 100% }
+.museum figcaption { color: #111; font-weight: bold; text-align: left }
+.museum .pair img { width: 100%; height: auto; margin: 0; padding: 0;
+  image-rendering: pixelated }
 """
 
 
-def boxed(prediction: Prediction, smallest: int = 240) -> Image.Image:
+def boxed(prediction: Prediction, smallest: int = 288) -> Image.Image:
     """Return the picture with the box of each thing in its class's color.
 
     The boxes are those of `segments_info`, corners in whole pixels.
@@ -52,15 +55,17 @@ def boxed(prediction: Prediction, smallest: int = 240) -> Image.Image:
 
 
 def heads_picture(prediction: Prediction, index: int) -> Image.Image:
-    """Return the attention maps of a segment, two rows, each head's its own.
+    """Return the attention maps of a segment, one tile a head, in two rows.
 
-    One scale from 0 (dark) to the largest value of all heads.
+    Brightness is the square root, so that faint maps show, on one scale for
+    all heads: from 0 (dark) to the largest value.
     index: the segment's position in prediction.segments.
     """
     maps = prediction.attention_maps[index].numpy()
-    colors = matplotlib.colormaps["magma"](maps / maps.max(), bytes=True)
+    shade = (maps / maps.max()) ** 0.5
+    colors = matplotlib.colormaps["magma"](shade, bytes=True)
     tiles = [
-        Image.fromarray(tile[..., :3].copy()).resize((56, 56), 0)
+        Image.fromarray(tile[..., :3].copy()).resize((60, 60), 0)
         for tile in colors
     ]
     gap = 4
@@ -97,14 +102,16 @@ def pair_picture(right: Image.Image, wrong: Image.Image) -> Image.Image:
 def switchboard(
     pairs: Mapping[str, tuple[Image.Image, Image.Image]],
     descriptions: Mapping[str, str],
+    effects: Mapping[str, str],
 ) -> str:
     """Return HTML in which a reader chooses a fault and sees its pair.
 
-    pairs: for each fault the picture without and with it.  No script: radio
-    buttons and a style sheet do it, so arrow keys work too.
+    For each fault: pairs, the picture without and with it; descriptions,
+    what goes wrong; effects, what the second picture shows.  No script:
+    radio buttons and a style sheet do it, so arrow keys work too.
     """
     choices, exhibits, rules = [], [], []
-    for number, (name, images) in enumerate(pairs.items()):
+    for number, (name, (right, wrong)) in enumerate(pairs.items()):
         key = f"fault-{name}"
         checked = "" if number else " checked"
         choices.append(
@@ -114,17 +121,12 @@ def switchboard(
         rules.append(
             f".museum:has(#{key}:checked) .{key} {{ display: block }}"
         )
-        figures = "".join(
-            f'<figure><figcaption>{word}</figcaption><img alt="{word}: '
-            f'{escape(descriptions[name])}" src="{_data_address(image)}">'
-            "</figure>"
-            for word, image in zip(
-                ("without", "with the fault"), images, strict=True
-            )
-        )
         exhibits.append(
             f'<div class="exhibit {key}"><p>{escape(descriptions[name])}</p>'
-            f'<div class="pair">{figures}</div></div>'
+            '<div class="pair">'
+            + _figure(right, "without", "as it should be")
+            + _figure(wrong, "with the fault", effects[name])
+            + "</div></div>"
         )
     return (
         f"<style>{STYLE}{chr(10).join(rules)}</style>"
@@ -134,10 +136,20 @@ def switchboard(
     )
 
 
+def _figure(image: Image.Image, word: str, shows: str) -> str:
+    return (
+        f"<figure><figcaption>{word}</figcaption>"
+        f'<img alt="{word}: {escape(shows)}" src="{_data_address(image)}">'
+        "</figure>"
+    )
+
+
 def _data_address(image: Image.Image) -> str:
-    """Return a picture as an address: a PNG of at most 64 colors."""
+    """Return a picture as an address: a PNG of at most 256 colors."""
+    # This method keeps the colors of small segments; the default does not.
+    small = image.quantize(256, Image.Quantize.MAXCOVERAGE)
     buffer = io.BytesIO()
-    image.quantize(64).save(buffer, "png", optimize=True)
+    small.save(buffer, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(
         buffer.getvalue()
     ).decode("ascii")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
@@ -19,7 +19,8 @@ def target_figure(sample: Sample, categories: Categories) -> Figure:
     """Return a picture, and beside it its segments with their boxes.
 
     Each segment is filled with its class's color; boxes of things are drawn
-    in full lines, those of stuff in dashes.
+    in full lines, those of stuff in dashes and a little smaller, so that
+    edges they share stay apart.
     """
     target = make_target(sample)
     _, height, width = sample.image.shape
@@ -41,7 +42,7 @@ def target_figure(sample: Sample, categories: Categories) -> Figure:
         kind = "thing" if category.isthing else "stuff"
         order[kind].append((category, box))
     for n, (category, (x0, y0, x1, y1)) in enumerate(order["stuff"]):
-        inset = 1.5 * (n + 1)  # boxes that share edges stay apart
+        inset = 1.5 * (n + 1)
         _box(right, (x0 + inset, y0 + inset, x1 - inset, y1 - inset), "--")
         _name(right, x0 + inset + 2, (y0 + y1) / 2, category.name)
     for category, (x0, y0, x1, y1) in order["thing"]:
@@ -57,7 +58,7 @@ def _box(axis, corners: Sequence[float], style: str) -> None:
     axis.add_patch(
         Rectangle(
             (x0, y0), x1 - x0, y1 - y0, fill=False, ec="black", lw=1.5,
-            ls=style,
+            ls=style, clip_on=False,
         )
     )  # fmt: skip
 
@@ -166,7 +167,7 @@ def argmax_figure(
     queries: Sequence[int],
     categories: Categories,
     size: tuple[int, int],
-    limit: float = 10.0,
+    limit: float = 20.0,
 ) -> Figure:
     """Return each query's mask logits, and last which query gets a pixel.
 
@@ -197,19 +198,6 @@ def argmax_figure(
         colors[i] += (255 - colors[i]) * min(0.25 * seen[label], 0.75)
     axis.imshow(colors[winner.numpy()].astype(np.uint8))
     axis.set_title("who wins", fontsize=9)
-    used = dict.fromkeys(labels)
-    axes.flat[-1].legend(
-        handles=[
-            Patch(
-                color=np.array(categories[label].color) / 255,
-                label=categories[label].name,
-            )
-            for label in used
-        ],
-        fontsize=8,
-        frameon=False,
-        loc="upper left" if panels < 2 * columns else "lower right",
-    ) if panels < 2 * columns else None
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, extend="both")
     bar.set_label("mask logit", fontsize=9)
     bar.ax.tick_params(labelsize=8)

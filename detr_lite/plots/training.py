@@ -17,6 +17,7 @@ LOSS_COLORS = {  # safe for color-blind readers
     "dice": "#E69F00",
 }
 BAR_COLORS = ("#0072B2", "#E69F00", "#009E73")
+_LEGEND = {"fontsize": 8, "loc": "upper center", "frameon": False}
 _CENTERED = {"ha": "center", "va": "center", "fontsize": 8}
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
@@ -41,7 +42,7 @@ def curves_figure(log: Sequence[dict]) -> Figure:
             points = [(x["step"], x[name]) for x in lines if name in x]
             if points:
                 x, y = zip(*points, strict=True)
-                axis.plot(x, y, color=color, label=name)
+                axis.plot(x, y, ".-", markersize=3, color=color, label=name)
         axis.set(title=f"phase {phase}", xlabel="step", yscale="log")
         for name, (color, marker) in METRIC_STYLES.items():
             # Before there are masks, PQ says nothing, nor does AP after.
@@ -62,13 +63,7 @@ def curves_figure(log: Sequence[dict]) -> Figure:
         if axis.get_yscale() == "log":
             axis.yaxis.set_minor_formatter(NullFormatter())
         if axis.lines:  # below the panel, where it hides no point
-            axis.legend(
-                fontsize=8,
-                ncols=2,
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.22),
-                frameon=False,
-            )
+            axis.legend(ncols=2, bbox_to_anchor=(0.5, -0.22), **_LEGEND)
     return figure
 
 
@@ -88,7 +83,7 @@ def failures_figure(
     figure = Figure(figsize=(7, 3.6), layout="constrained", dpi=100)
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    left.imshow(share, "cividis_r", vmin=0, vmax=1, aspect="auto")
+    left.imshow(share, "Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(confusion):
         color = "white" if share[row, column] > 0.5 else "black"
         text = str(confusion[row, column])
@@ -102,7 +97,7 @@ def failures_figure(
         right.bar(places, rates, width, label=model, color=BAR_COLORS[i])
     right.set_xticks(range(len(sizes)), sizes)
     right.set(title="share missed", xlabel="visible pixels", ylim=(0, None))
-    right.legend(fontsize=8, frameon=False)
+    right.legend(ncols=2, bbox_to_anchor=(0.5, -0.2), **_LEGEND)
     for axis in (left, right):
         axis.title.set_fontsize(9)
         axis.xaxis.label.set_fontsize(9)

@@ -1,0 +1,238 @@
+"""Faults of real implementations, to switch on and off: the bug museum.
+
+Each fault is a function that stands in for one function of the package.  It
+gets the right one as its first argument, so what it does besides calling it
+is the fault.
+"""
+
+import copy
+import functools
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from detr_lite.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One exhibit.
+
+    Attributes:
+        description: what goes wrong, in one sentence.
+        source: where it happened.
+        place: "module:name" of the function that the fault stands in for.
+        wrong: the fault; takes the right function, then its arguments.
+    """
+
+    description: str
+    source: str
+    place: str
+    wrong: Callable
+
+
+def _batch_first(right, self, x, pos, padding_mask):
+    # Attention mixes along dimension 1.  Swapped, that is the batch.
+    mixed = right(self, x.transpose(0, 1), pos.transpose(0, 1), None)
+    return mixed.transpose(0, 1)
+
+
+def _positions_lost(right, self, x, query_pos, memory, pos, padding_mask):
+    # The keys are the memory alone, without where each position is.
+    return right(
+        self, x, query_pos, memory, torch.zeros_like(pos), padding_mask
+    )
+
+
+def _padding_mask_lost(right, self, images, padding_mask):
+    # Nothing is padding any more: the canvas is the picture.
+    return right(self, images, torch.zeros_like(padding_mask))
+
+
+def _padding_not_cropped(
+    right, output, isthing, padded_size, sizes, out_sizes=None, merge="union"
+):
+    # The whole canvas, padding included, is squeezed into the picture.
+    output = replace(output, detection=replace(output.detection, sizes=None))
+    canvas = [padded_size] * len(sizes)
+    return right(
+        output, isthing, padded_size, canvas, out_sizes or sizes, merge
+    )
+
+
+def _no_object_ignored(right, self, images, padding_mask):
+    # Softmax over the K classes: each query must be one of them.
+    output = right(self, images, padding_mask)
+    logits = output.class_logits.clone()
+    logits[..., -1] = float("-inf")
+    return replace(output, class_logits=logits)
+
+
+def _boxes_as_corners(right, boxes):
+    # (cx, cy, w, h) is taken for (x0, y0, x1, y1) as it is.
+    return boxes
+
+
+def _memory_swapped(right, self, detection, keep):
+    # The keys should be the image after the encoder, the CNN's input before.
+    swapped = replace(
+        detection, src_proj=detection.memory, memory=detection.src_proj
+    )
+    return right(self, swapped, keep)
+
+
+def _per_head_softmax(right, self, box_embeddings, memory, padding_mask):
+    # Each head sums to 1; the weights expect all heads to share a sum of 1.
+    other = copy.copy(self)
+    other.joint_softmax = False
+    return right(other, box_embeddings, memory, padding_mask)
+
+
+def _stuff_not_merged(
+    right,
+    labels,
+    mask_logits,
+    isthing,
+    padded_size,
+    size,
+    out_size,
+    merge="union",
+    min_area=4,
+):
+    # A mask that was merged away counts as too small: it is dropped, and the
+    # pixels are given out again, this time without merging.
+    return right(
+        labels,
+        mask_logits,
+        isthing,
+        padded_size,
+        size,
+        out_size,
+        "original",
+        min_area,
+    )
+
+
+def _bytes_reversed(right, rgb):
+    # Blue first, as OpenCV reads pictures.
+    return right(rgb[..., ::-1])
+
+
+FAULTS: dict[str, Fault] = {
+    "batch_first": Fault(
+        "The encoder takes the batch for the sequence: pictures mix.",
+        "DETR-Factory-PyTorch, src/models/detr.py; also IBM/TabFormer, pull "
+        "request 14",
+        "detr_lite.transformer:Encoder.forward",
+        _batch_first,
+    ),
+    "positions_lost": Fault(
+        "The decoder's keys say what is at a position, but not where it is.",
+        "the demo notebook of the original adds positions at the input "
+        "alone, on purpose and with weights of its own",
+        "detr_lite.transformer:DecoderLayer.forward",
+        _positions_lost,
+    ),
+    "padding_mask_lost": Fault(
+        "Nothing is marked as padding: the whole canvas is the picture.",
+        "detrex, projects/detr/modeling/detr.py in evaluation; see its issue "
+        "134",
+        "detr_lite.detr:DETR.forward",
+        _padding_mask_lost,
+    ),
+    "padding_not_cropped": Fault(
+        "The masks of a padded batch are resized with their padding.",
+        "PostProcessPanoptic in the original; probably behind issues 263 and "
+        "474 of facebookresearch/detr",
+        "detr_lite.panoptic:panoptic_results",
+        _padding_not_cropped,
+    ),
+    "no_object_ignored": Fault(
+        'The softmax leaves "no object" out: each query must name a class.',
+        "the question of issue 72 of facebookresearch/detr and of issue 206 "
+        "of microsoft/table-transformer",
+        "detr_lite.detr:DETR.forward",
+        _no_object_ignored,
+    ),
+    "boxes_as_corners": Fault(
+        "Boxes (cx, cy, w, h) are taken for corners (x0, y0, x1, y1).",
+        "asked about in issues 614 and 619 of facebookresearch/detr",
+        "detr_lite.boxes:cxcywh_to_xyxy",
+        _boxes_as_corners,
+    ),
+    "memory_swapped": Fault(
+        "The images before and after the encoder change places.",
+        "no code that we know; the README of abdksyed/DETR feeds the mask "
+        "head a third tensor, Res5",
+        "detr_lite.panoptic_detr:PanopticDETR.add_masks",
+        _memory_swapped,
+    ),
+    "per_head_softmax": Fault(
+        "Each head has its own softmax; the weights know one over all heads.",
+        "no fault but a decision: the original is joint (MHAttentionMap), "
+        "and its weights go with it",
+        "detr_lite.attention_maps:AttentionMaps.forward",
+        _per_head_softmax,
+    ),
+    "stuff_not_merged": Fault(
+        "Masks of one stuff class are merged, then the merge is forgotten.",
+        "PostProcessPanoptic in the original",
+        "detr_lite.panoptic:panoptic_segmentation",
+        _stuff_not_merged,
+    ),
+    "bytes_reversed": Fault(
+        "Segment ids are decoded from blue, green, red.",
+        "OpenCV reads pictures in that order; wrong ids in a PNG stopped "
+        "training in issue 232 of facebookresearch/detr",
+        "detr_lite.coco:rgb_to_ids",
+        _bytes_reversed,
+    ),
+}
+
+
+@contextmanager
+def fault(name: str) -> Iterator[Fault]:
+    """Switch a fault on for as long as the block runs, whatever happens.
+
+    name: one of FAULTS; ConfigError names them.  Blocks may stand in each
+    other.
+    """
+    if name not in FAULTS:
+        raise ConfigError(
+            f"There is no fault {name!r}; choose one of {', '.join(FAULTS)}."
+        )
+    chosen = FAULTS[name]
+    right = pkgutil.resolve_name(chosen.place)
+
+    @functools.wraps(right)
+    def wrong(*args, **kwargs):
+        return chosen.wrong(right, *args, **kwargs)
+
+    try:
+        _replace(chosen.place, right, wrong)
+        yield chosen
+    finally:
+        _replace(chosen.place, wrong, right)
+
+
+def _replace(place: str, old: Callable, new: Callable) -> None:
+    """Put a function in the place of another, wherever that is known.
+
+    A method is known to its class; a function to every module of the package
+    that imported it, and to the program that runs (a notebook is one).
+    """
+    owner, _, name = place.replace(":", ".").rpartition(".")
+    homes = [pkgutil.resolve_name(owner)]
+    if not isinstance(homes[0], type):
+        homes = [
+            module
+            for path, module in list(sys.modules.items())
+            if path.partition(".")[0] in ("detr_lite", "__main__")
+        ]
+    for home in homes:
+        if vars(home).get(name) is old:
+            setattr(home, name, new)

@@ -1,0 +1,380 @@
+"""The bug museum: each fault does its harm, and leaves no trace."""
+
+import base64
+import importlib
+import io
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bs4 import BeautifulSoup
+from PIL import Image
+from torch import Tensor
+
+import detr_lite
+from detr_lite import boxes, coco, load_model, panoptic, prediction
+from detr_lite.errors import ConfigError
+from detr_lite.evaluation import PanopticQuality, evaluate
+from detr_lite.faults import FAULTS, fault
+from detr_lite.plots.faults import (
+    boxed,
+    heads_picture,
+    pair_picture,
+    switchboard,
+)
+from detr_lite.samples import Part, Sample, pad_images
+from detr_lite.scenes import (
+    BALL,
+    SCENE_CATEGORIES,
+    SKY,
+    VALIDATION_SEED,
+    SceneSplit,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = ROOT / "book" / "text" / "bug_museum.md"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_model("scenes", "cpu")
+
+
+@pytest.fixture(scope="module")
+def some():
+    return Part(SceneSplit(VALIDATION_SEED, 32), range(16))
+
+
+class Cut:
+    """The scenes of a split, one low, the next narrow."""
+
+    def __init__(self, split):
+        self.split, self.categories = split, split.categories
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        s = self.split[index]
+        rows, columns = (72, 96) if index % 2 else (96, 72)
+        id_map = s.id_map[-rows:, :columns]
+        there = torch.isin(s.segment_ids, id_map)
+        return Sample(
+            s.image[:, -rows:, :columns],
+            id_map,
+            s.segment_ids[there],
+            s.labels[there],
+            s.crowd[there],
+            s.image_id,
+            s.name,
+        )
+
+
+@pytest.fixture(scope="module")
+def right(shipped, some):
+    """The figures without a fault: of whole scenes, and of padded pairs."""
+    whole = evaluate(shipped, some).metrics
+    return whole, evaluate(shipped, Cut(some), batch_size=2).metrics
+
+
+def halves(module, inputs, output):
+    """Let two masks share each stuff: one has its left, one its right."""
+    labels = output.class_logits.argmax(-1)
+    labels = labels[output.image_index, output.query_index]
+    stuff = labels >= 4
+    masks = output.mask_logits.clone()
+    middle = masks.shape[-1] // 2
+    rest = masks[stuff].clone()
+    masks[stuff, :, middle:] -= 50
+    rest[..., :middle] -= 50
+    return replace(
+        output,
+        image_index=torch.cat((output.image_index, output.image_index[stuff])),
+        query_index=torch.cat((output.query_index, output.query_index[stuff])),
+        attention_maps=torch.cat(
+            (output.attention_maps, output.attention_maps[stuff])
+        ),
+        mask_logits=torch.cat((masks, rest)),
+    )
+
+
+@contextmanager
+def shared_stuff(model):
+    """Let the model's masks share each stuff."""
+    hook = model.register_forward_hook(halves)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def tensors(value):
+    """Yield every tensor in nested results, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from tensors(getattr(value, field.name))
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from tensors(part)
+
+
+@torch.inference_mode()
+def everything(model, split):
+    """Return all that a fault can change, as a list of tensors."""
+    images, mask = pad_images([s.image for s in split])
+    output = model(images, mask)
+    sizes = [tuple(s.id_map.shape) for s in split]
+    isthing = [c.isthing for c in split.categories]
+    found = panoptic.panoptic_results(
+        output, isthing, tuple(images.shape[-2:]), sizes
+    )
+    ids = torch.arange(0, 2**24, 99_991).view(4, 42)
+    return [
+        *tensors(output),
+        *(f.id_map for f in found),
+        boxes.cxcywh_to_xyxy(output.boxes),
+        coco.rgb_to_ids(coco.ids_to_rgb(ids)),
+    ]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_something_and_leaves_no_trace(name, shipped, some):
+    pair = Cut(Part(some, range(2)))
+    with shared_stuff(shipped):
+        before = everything(shipped, pair)
+        with fault(name) as chosen:
+            assert chosen is FAULTS[name]
+            assert not same(everything(shipped, pair), before)
+        assert same(everything(shipped, pair), before)
+        with pytest.raises(ZeroDivisionError), fault(name):
+            raise ZeroDivisionError
+        assert same(everything(shipped, pair), before)
+
+
+def test_an_unknown_name_is_refused():
+    with (
+        pytest.raises(ConfigError, match=r"batch_first, .*positions_lost"),
+        fault("no_such_fault"),
+    ):
+        pass
+
+
+def test_faults_stand_in_each_other(shipped, some):
+    """Even two in the same place of the package."""
+    pair = Cut(Part(some, range(2)))
+    before = everything(shipped, pair)
+    with fault("padding_mask_lost"):
+        one = everything(shipped, pair)
+        with fault("no_object_ignored"):
+            both = everything(shipped, pair)
+        assert same(everything(shipped, pair), one)
+    with fault("no_object_ignored"):
+        other = everything(shipped, pair)
+    assert same(everything(shipped, pair), before)
+    assert not any(same(both, x) for x in (before, one, other))
+
+
+def test_a_module_imported_under_a_fault_is_mended(monkeypatch):
+    monkeypatch.delitem(sys.modules, "detr_lite.prediction")
+    monkeypatch.setattr(detr_lite, "prediction", prediction)
+    with fault("boxes_as_corners"):
+        fresh = importlib.import_module("detr_lite.prediction")
+        assert fresh.cxcywh_to_xyxy is not prediction.cxcywh_to_xyxy
+    assert fresh.cxcywh_to_xyxy is prediction.cxcywh_to_xyxy
+    assert fresh.cxcywh_to_xyxy is boxes.cxcywh_to_xyxy
+
+
+def test_a_program_that_imported_the_function_feels_the_fault(monkeypatch):
+    program = sys.modules["__main__"]
+    monkeypatch.setattr(program, "rgb_to_ids", coco.rgb_to_ids, raising=False)
+    with fault("bytes_reversed"):
+        assert program.rgb_to_ids is coco.rgb_to_ids
+    assert program.rgb_to_ids is coco.rgb_to_ids
+
+
+# The figures with a fault, against those without: what the page claims.
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "least", "most"),
+    [
+        ("batch_first", "pq", 0.15, 1),
+        ("positions_lost", "box_ap", 0.05, 0.5),
+        ("positions_lost", "pq", -0.05, 0.1),
+        ("no_object_ignored", "pq_things", 0.1, 0.6),
+        ("no_object_ignored", "box_ap", -0.05, 0.05),
+        ("memory_swapped", "pq", 0.3, 1),
+        ("memory_swapped", "box_ap", 0, 0),
+        ("per_head_softmax", "pq", 0.01, 0.4),
+        ("per_head_softmax", "box_ap", 0, 0),
+        ("stuff_not_merged", "pq", -0.02, 0.05),
+    ],
+)
+def test_what_a_fault_costs(name, metric, least, most, shipped, some, right):
+    with fault(name):
+        wrong = evaluate(shipped, some).metrics
+    assert least <= right[0][metric] - wrong[metric] <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "least", "most"),
+    [
+        ("padding_mask_lost", "box_ap", 0.2, 1),
+        ("padding_not_cropped", "pq", 0.4, 1),
+        ("padding_not_cropped", "box_ap", 0, 0),
+    ],
+)
+def test_what_a_fault_costs_padded_pairs(
+    name, metric, least, most, shipped, some, right
+):
+    with fault(name):
+        wrong = evaluate(shipped, Cut(some), batch_size=2).metrics
+    assert least <= right[1][metric] - wrong[metric] <= most
+
+
+@pytest.mark.parametrize("name", ["padding_mask_lost", "padding_not_cropped"])
+def test_padding_faults_hide_where_nothing_is_padded(
+    name, shipped, some, right
+):
+    with fault(name):
+        assert evaluate(shipped, some).metrics == right[0]
+
+
+def test_boxes_as_corners_ruins_every_box(shipped, some, right):
+    with fault("boxes_as_corners"):
+        wrong = evaluate(shipped, some).metrics
+    assert wrong["box_ap"] < 0.01
+    assert wrong["pq"] == right[0]["pq"]
+
+
+def test_shared_stuff_costs_only_without_the_merge(shipped, some, right):
+    with shared_stuff(shipped):
+        merged = evaluate(shipped, some).metrics
+        with fault("stuff_not_merged"):
+            wrong = evaluate(shipped, some).metrics
+    assert merged["pq"] == pytest.approx(right[0]["pq"], abs=0.02)
+    assert wrong["pq"] < merged["pq"] - 0.3
+
+
+def test_bytes_reversed_loses_every_segment(shipped, some):
+    def png_pq():
+        quality = PanopticQuality(8)
+        for sample in some:
+            seen = shipped.predict(sample.image)
+            ids, labels = sample.segment_ids.tolist(), sample.labels.tolist()
+            quality.update(
+                coco.rgb_to_ids(coco.ids_to_rgb(seen.id_map)),
+                {s.id: s.label for s in seen.segments},
+                sample.id_map,
+                dict(zip(ids, labels, strict=True)),
+            )
+        return quality.result()["pq"]
+
+    assert png_pq() > 0.8
+    with fault("bytes_reversed"):
+        assert png_pq() == 0
+
+
+# The pictures of the museum.
+
+
+@pytest.fixture
+def balls():
+    """Half a picture of sky, and a ball with a box; two heads each."""
+    id_map = torch.ones(40, 40, dtype=torch.int32)
+    id_map[20:] = 2
+    segments = (
+        panoptic.Segment(1, SKY, 0.9, 800, 0, (0.5, 0.25, 1, 0.5)),
+        panoptic.Segment(2, BALL, 0.9, 800, 1, (0.5, 0.7, 0.4, 0.2)),
+    )
+    maps = torch.zeros(2, 4, 5, 5)
+    maps[1, 2, 4, 4] = 0.5
+    maps[1, 3, 0, 0] = 0.125
+    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
+    return prediction.Prediction(
+        image, id_map, segments, SCENE_CATEGORIES, maps
+    )
+
+
+def test_things_are_boxed_in_their_color(balls):
+    drawn = np.asarray(boxed(balls, smallest=40))
+    color = SCENE_CATEGORIES[BALL].color
+    # Corners (12, 24) and (28, 32): the color one pixel inside.
+    for row, column in ((25, 20), (31, 20), (28, 13), (28, 27)):
+        assert tuple(drawn[row, column]) == color
+    assert (drawn[5:15] == 128).all()  # the sky has no box
+
+
+def test_a_box_of_negative_size_is_drawn_too(balls):
+    with fault("boxes_as_corners"):
+        assert balls.segments_info()[1]["bbox"][2] < 0
+        drawn = np.asarray(boxed(balls, smallest=40))
+    assert (drawn != 128).any()
+
+
+def test_heads_share_one_scale(balls):
+    picture = heads_picture(balls, 1)
+    drawn = np.asarray(picture).astype(int).sum(-1)
+    assert picture.size == (128, 128)
+    brightest = drawn[64 + 2 + 55, 2 + 55]
+    quarter, dark = drawn[64 + 2 + 5, 64 + 2 + 5], drawn[20, 20]
+    assert dark < quarter < brightest
+
+
+def test_a_pair_stands_side_by_side():
+    red, blue = (Image.new("RGB", (50, 40), c) for c in ("red", "blue"))
+    pair = pair_picture(red, blue)
+    assert pair.size == (112, 62)
+    assert pair.getpixel((10, 50)) == (255, 0, 0)
+    assert pair.getpixel((55, 50)) == (255, 255, 255)
+    assert pair.getpixel((70, 50)) == (0, 0, 255)
+
+
+def test_the_switchboard_has_a_switch_for_each_pair():
+    picture = Image.new("RGB", (8, 8), (213, 94, 0))
+    pairs = {name: (picture, picture) for name in FAULTS}
+    about = {name: f"<{name}>" for name in FAULTS}
+    effects = {name: f"{name} & more" for name in FAULTS}
+    page = switchboard(pairs, about, effects)
+    soup = BeautifulSoup(page, "html.parser")
+    radios = soup.find_all("input", type="radio")
+    assert [r["id"] for r in radios] == [f"fault-{n}" for n in FAULTS]
+    assert len({r["name"] for r in radios}) == 1
+    assert [r.has_attr("checked") for r in radios].count(True) == 1
+    for name, radio in zip(FAULTS, radios, strict=True):
+        assert radio.parent.name == "label"
+        assert radio.parent.text.strip() == name
+        exhibit = soup.find(class_=radio["id"])
+        assert exhibit.p.text == f"<{name}>"
+        first, second = exhibit.find_all("img")
+        assert first["alt"] == "without: as it should be"
+        assert second["alt"] == f"with the fault: {name} & more"
+        assert f"#{radio['id']}:checked) .{radio['id']} " in soup.style.text
+    encoded = soup.img["src"].removeprefix("data:image/png;base64,")
+    kept = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    assert kept.getpixel((3, 3)) == (213, 94, 0)
+    assert "<script" not in page
+
+
+def test_faults_are_described():
+    for chosen in FAULTS.values():
+        assert chosen.description.endswith(".")
+        assert len(chosen.source) > 20
+
+
+def test_the_page_shows_every_fault_and_no_other():
+    headings = re.findall(
+        r"^## .*`(\w+)`$", TEXT.read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(headings) == sorted(FAULTS)
