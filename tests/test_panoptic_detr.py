@@ -444,9 +444,12 @@ def test_masks_for_matched_queries_alone_give_the_same_loss_and_gradients(
         torch.testing.assert_close(few[name], many[name])
     assert its.keys() == theirs.keys()
     assert any(name.startswith("mask_head") for name in its)
+    # Some gradients are 0 but for rounding: the first decoder layer's
+    # self-attention has no queries yet to compare.
+    rounding = 1e-13 * max(g.abs().max() for g in theirs.values())
     for name in its:
-        scale = theirs[name].abs().max()
-        assert (its[name] - theirs[name]).abs().max() <= 1e-5 * scale, name
+        allowed = 1e-5 * theirs[name].abs().max() + rounding
+        assert (its[name] - theirs[name]).abs().max() <= allowed, name
 
 
 def test_the_number_of_classes_must_be_that_of_the_categories():

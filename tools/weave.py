@@ -14,6 +14,9 @@ In a code cell of a text, these lines stand for more:
 
 A cell with the tag "solution" is folded wherever it is shown.
 
+With --text nothing runs either: the prose is renewed and the outputs stay,
+provided that no code cell has changed.
+
 With --check nothing runs: the stored notebooks are compared with what the
 texts give, and their outputs are inspected.  The exit code is 1 if anything
 is wrong, and each fault is one line.
@@ -46,7 +49,6 @@ METADATA = {  # a GPU on Colab; nothing that depends on this machine
     },
     "language_info": {"name": "python"},
 }
-SKIP = "nbval-skip"  # a cell that is shown, but not run
 SETUP = """\
 # On Colab this installs the package; elsewhere it is there already.
 import importlib.util
@@ -171,9 +173,6 @@ def execute(notebook: NotebookNode) -> None:
     """Run the cells in order, in an empty folder, and keep their outputs."""
     from nbclient import NotebookClient
 
-    skipped = [(c, c.source) for c in _code(notebook) if _is_skipped(c)]
-    for cell, _ in skipped:
-        cell.source = ""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             notebook,
@@ -183,14 +182,23 @@ def execute(notebook: NotebookNode) -> None:
             coalesce_streams=True,
             resources={"metadata": {"path": folder}},
         ).execute()
-    for cell, source in skipped:
-        cell.source, cell.outputs, cell.execution_count = source, [], None
     for cell in _code(notebook):
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:  # one picture is enough
                 data.pop("image/jpeg", None)
     notebook.metadata = nbformat.from_dict(METADATA)
+
+
+def renew_prose(notebook: NotebookNode, stored: Path) -> None:
+    """Take over the outputs of the stored notebook, whose code is equal."""
+    old = _code(nbformat.read(stored, as_version=4))
+    new = _code(notebook)
+    if [c.source for c in old] != [c.source for c in new]:
+        sys.exit(f"The code of {stored.name} has changed: run it again.")
+    for mine, theirs in zip(new, old, strict=True):
+        mine.outputs = theirs.outputs
+        mine.execution_count = theirs.execution_count
 
 
 def faults(text: Path, stored: Path) -> Iterator[str]:
@@ -228,10 +236,6 @@ def _output_faults(name: str, notebook: NotebookNode) -> Iterator[str]:
         place = f"{name}, cell {number}"
         if cell.cell_type != "code":
             continue
-        if _is_skipped(cell):
-            if cell.outputs or cell.execution_count is not None:
-                yield f"{place}: it is for Colab only, yet it was run."
-            continue
         run += 1
         if cell.execution_count != run:
             yield (
@@ -258,10 +262,6 @@ def _output_faults(name: str, notebook: NotebookNode) -> Iterator[str]:
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:
     return [c for c in notebook.cells if c.cell_type == "code"]
-
-
-def _is_skipped(cell: NotebookNode) -> bool:
-    return SKIP in cell.metadata.get("tags", [])
 
 
 def _pictures(notebook: NotebookNode, book: Path) -> list:
@@ -291,6 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("chapters", nargs="*", metavar="NN")
     parser.add_argument("--check", action="store_true", help="run nothing")
+    parser.add_argument("--text", action="store_true", help="keep the outputs")
     parser.add_argument(
         "--book", type=Path, default=ROOT / "book", metavar="DIR"
     )
@@ -306,7 +307,10 @@ def main(arguments: list[str] | None = None) -> int:
         stored = args.book / f"{text.stem}.ipynb"
         if not args.check:
             notebook = compose(text)
-            execute(notebook)
+            if args.text:
+                renew_prose(notebook, stored)
+            else:
+                execute(notebook)
             nbformat.write(notebook, stored)
             for cell, path in _pictures(notebook, args.book):
                 path.write_bytes(_png(cell))

@@ -5,6 +5,7 @@ style sheet gives colors to the classes used here, which follow the light or
 the dark theme.  In a notebook it stands alone and brings its own.
 """
 
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
@@ -180,14 +181,14 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
+@dataclass(frozen=True)
 class Pipeline:
     """The pipeline picture in a notebook, as an SVG that stands alone.
 
     lit: the number of the question whose stage stands out.
     """
 
-    def __init__(self, lit: int):
-        self.lit = lit
+    lit: int
 
     def _repr_svg_(self) -> str:
         svg = pipeline_svg(str(self.lit))
