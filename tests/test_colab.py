@@ -126,7 +126,7 @@ def notebook_of(path: Path):
         first = next(
             i
             for i, cell in enumerate(notebook.cells)
-            if cell.cell_type == "code" and 'preset("quick")' in cell.source
+            if "recipe = preset(name)" in cell.source
         )
         cell = nbformat.v4.new_code_cell(SHORT)
         notebook.cells.insert(first + 1, cell)
