@@ -113,6 +113,15 @@ def _shortcut(channels, width, norm, stride):
     )
 
 
+def _stage(block, depth, channels, width, norm, stride, dilation):
+    # The stride, and the dilation so far, belong to the first block.
+    blocks = [block(channels, width, norm, stride, dilation, first=1)]
+    channels = width * block.expansion
+    for _ in range(depth - 1):
+        blocks.append(block(channels, width, norm, 1, dilation, dilation))
+    return nn.Sequential(*blocks)
+
+
 class ResNet(nn.Module):
     """A residual network without its classifier.
 
@@ -144,25 +153,14 @@ class ResNet(nn.Module):
         self.stride = (8 if dilate_res5 else 16) * (2 if pool else 1)
         channels = width
         for i, depth in enumerate(depths):
-            stride = 1 if i == 0 else 2
-            dilation = 1
+            stride, dilation = (1 if i == 0 else 2), 1
             if i == 3 and dilate_res5:
                 stride, dilation = 1, 2
-            blocks = []
-            for j in range(depth):
-                # The stride, and the old dilation, belong to the first block.
-                blocks.append(
-                    block(
-                        channels,
-                        width * 2**i,
-                        norm,
-                        stride if j == 0 else 1,
-                        dilation,
-                        1 if j == 0 else dilation,
-                    )
-                )
-                channels = self.channels[i]
-            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+            stage = _stage(
+                block, depth, channels, width * 2**i, norm, stride, dilation
+            )
+            self.add_module(f"layer{i + 1}", stage)
+            channels = self.channels[i]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(

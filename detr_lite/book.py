@@ -23,14 +23,18 @@ from detr_lite.errors import ConfigError
 Definition = ast.ClassDef | ast.FunctionDef
 
 
-def start(cpu: str, gpu: str | None = None) -> None:
+def start(cpu: str, trains: bool = False) -> None:
     """Make a notebook ready, and say what it runs on and how long it takes.
 
-    cpu, gpu: the time it takes there, in words; gpu is None where nothing is
-    worth a GPU.
+    cpu: the time it takes there, in words.
+    trains: whether it trains a model, on a GPU if there is one, or on all
+    cores.  Otherwise one thread does: the model is so small that several
+    would mostly wait for each other.
     """
     torch.manual_seed(0)
     torch.set_printoptions(precision=3, sci_mode=False, linewidth=79)
+    if not trains:
+        torch.set_num_threads(1)
     # Other libraries ask for progress bars as widgets; none is needed.
     warnings.filterwarnings("ignore", message="IProgress not found")
     shell = _shell()
@@ -40,10 +44,10 @@ def start(cpu: str, gpu: str | None = None) -> None:
         print(f"No GPU was found; on the CPU this takes {cpu}.")
         return
     name = torch.cuda.get_device_name()
-    if gpu is None:
-        print(f"{name} was found, but this chapter needs none: {cpu}.")
+    if trains:
+        print(f"{name} was found, and the model is trained on it.")
     else:
-        print(f"{name} was found, and it is used: {gpu}.")
+        print(f"{name} was found, but this chapter needs none: {cpu}.")
 
 
 def _shell():
@@ -252,13 +256,12 @@ def _package() -> list[ModuleType]:
 
 
 def _say(name, module, same, changed=(), left_out=()) -> None:
-    where = f"{module}.{name}"
     if same:
-        rest = f" (without {', '.join(left_out)})" if left_out else ""
-        print(f"{name}: the same as {where}{rest}")
+        rest = f", without {', '.join(left_out)}" if left_out else ""
+        print(f"{name}: the same as in {module}{rest}")
         return
     rest = f" in {', '.join(changed)}" if changed else ""
-    print(f"{name}: differs from {where}{rest}; yours is used from now on")
+    print(f"{name}: differs from {module}{rest}; yours is used now")
 
 
 _originals: dict[tuple[str, str], object] = {}

@@ -3,19 +3,30 @@
 Each fault is a function that stands in for one function of the package.  It
 gets the right one as its first argument, so what it does besides calling it
 is the fault.
+
+Some faults show only where the lines they change matter, so the situations
+in which they do are here too: pictures of two sizes in a batch, stuff that
+two queries share, ids that went through a file.
 """
 
 import copy
 import functools
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from detr_lite.coco import ids_to_rgb, rgb_to_ids
 from detr_lite.errors import ConfigError
+from detr_lite.models import PanopticModel
+from detr_lite.panoptic import panoptic_results
+from detr_lite.panoptic_detr import PanopticOutput
+from detr_lite.prediction import Prediction
+from detr_lite.samples import Sample, Split, pad_images
 
 
 @dataclass(frozen=True)
@@ -236,3 +247,118 @@ def _replace(place: str, old: Callable, new: Callable) -> None:
     for home in homes:
         if vars(home).get(name) is old:
             setattr(home, name, new)
+
+
+class TwoSizes:
+    """The samples of a split, in turn without their right and their top.
+
+    A quarter of the columns or of the rows is cut off, and with them the
+    segments that lay there alone; so every batch of these is padded.
+    """
+
+    def __init__(self, split: Split):
+        self.split, self.categories = split, split.categories
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Sample:
+        s = self.split[index]
+        height, width = s.id_map.shape
+        part = (
+            (slice(height // 4, None), slice(None))
+            if index % 2
+            else (slice(None), slice(width * 3 // 4))
+        )
+        id_map = s.id_map[part]
+        there = torch.isin(s.segment_ids, id_map)
+        return replace(
+            s,
+            image=s.image[:, *part],
+            id_map=id_map,
+            segment_ids=s.segment_ids[there],
+            labels=s.labels[there],
+            crowd=s.crowd[there],
+        )
+
+
+@torch.inference_mode()
+def together(
+    model: PanopticModel, pictures: Sequence[Tensor]
+) -> list[Prediction]:
+    """Return what a model in eval mode sees in pictures of one batch.
+
+    pictures: (3, H, W) uint8 each, any sizes; they are not resized.
+    """
+    images, padding_mask = pad_images(pictures)
+    output = model(images, padding_mask)
+    results = panoptic_results(
+        output,
+        [c.isthing for c in model.categories],
+        tuple(images.shape[-2:]),
+        [tuple(p.shape[-2:]) for p in pictures],
+    )
+    seen = []
+    for i, (picture, result) in enumerate(zip(pictures, results, strict=True)):
+        own = output.image_index == i
+        maps = dict(
+            zip(
+                output.query_index[own].tolist(),
+                output.attention_maps[own],
+                strict=True,
+            )
+        )
+        shown = [maps[s.query] for s in result.segments]
+        seen.append(
+            Prediction(
+                picture,
+                result.id_map,
+                result.segments,
+                model.categories,
+                torch.stack(shown) if shown else output.attention_maps[:0],
+            )
+        )
+    return seen
+
+
+@contextmanager
+def shared_stuff(model: PanopticModel) -> Iterator[None]:
+    """Let two queries share each stuff for as long as the block runs.
+
+    One keeps the left half of its mask; a copy of it gets the right half.
+    """
+    isthing = torch.tensor([c.isthing for c in model.categories])
+
+    def halves(module, inputs, output: PanopticOutput) -> PanopticOutput:
+        labels = output.class_logits.argmax(-1)
+        stuff = ~isthing[labels[output.image_index, output.query_index]]
+        left = output.mask_logits.clone()
+        middle = left.shape[-1] // 2
+        right = left[stuff]
+        left[stuff, :, middle:] -= 50
+        right[..., :middle] -= 50
+        copies = {
+            name: torch.cat((getattr(output, name), more))
+            for name, more in (
+                ("image_index", output.image_index[stuff]),
+                ("query_index", output.query_index[stuff]),
+                ("attention_maps", output.attention_maps[stuff]),
+            )
+        }
+        return replace(output, mask_logits=torch.cat((left, right)), **copies)
+
+    hook = model.register_forward_hook(halves)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def through_png(prediction: Prediction) -> Prediction:
+    """Return a prediction whose ids were written as colors and read again.
+
+    Segments whose ids don't come back are no longer in the list.
+    """
+    ids = rgb_to_ids(ids_to_rgb(prediction.id_map))
+    there = (s for s in prediction.segments if (ids == s.id).any())
+    return replace(prediction, id_map=ids, segments=tuple(there))

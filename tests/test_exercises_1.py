@@ -179,6 +179,7 @@ def along_the_inputs(weight, norm):
         ),
         (along_the_inputs, "each output channel"),
         (changes_the_weight, "has changed"),
+        (lambda w, n: by_probing(w, n)[::-1], "The weight comes first"),
         (lambda w, n: (by_probing(w, n)[0], [0.0]), "not one a channel"),
         (lambda w, n: (w[0], n.bias), "its shape is"),
     ],
@@ -236,6 +237,12 @@ def test_3_names_the_mistake(say, answer, hint):
 # 4: reach
 
 
+def by_steps(weights, columns, how):
+    y, x = torch.arange(15) // columns, torch.arange(15) % columns
+    steps = (y[:, None] - y).abs(), (x[:, None] - x).abs()
+    return (weights * how(*steps)).sum(-1).mean(-1)
+
+
 def by_loops(weights, columns, power=0.5, mean=True):
     reach = []
     for head in weights.tolist():
@@ -265,6 +272,8 @@ def test_4_takes_lists_arrays_and_tensors(say, answer):
     [
         (lambda w, c: by_loops(w, c, power=1), "squared distances"),
         (lambda w, c: by_loops(w, c, mean=False), "the sum over the tokens"),
+        (lambda w, c: by_steps(w, c, torch.add), "in a straight line"),
+        (lambda w, c: by_steps(w, c, torch.maximum), "in a straight line"),
         (lambda w, c: by_loops(w, 3), "Rows and columns are mixed up"),
         (lambda w, c: by_loops(w, 15), "distance in token numbers"),
         (lambda w, c: sum(by_loops(w, c)) / 3, "a number for each head"),

@@ -202,8 +202,8 @@ def segment_by_segment(costs):
     ("answer", "words"),
     [
         (hungarian, "better than greedy's"),
-        (dearest, "which pair is the cheapest"),
-        (segment_by_segment, "which pair is the cheapest"),
+        (dearest, "its first pair is (0, 0). Which pair is the cheapest"),
+        (segment_by_segment, "greedy pays 13 for other pairs; its first"),
         (
             lambda costs: list(enumerate(costs.argmin(0))),
             "A segment is used twice",
@@ -260,6 +260,7 @@ def test_4_takes_what_the_attention_says_and_lists(say):
         (lambda x: torch.zeros(16), "the numbers differ"),
         (lambda x: x.in_proj_bias, "there should be 16 numbers"),
         (lambda x: x.out_proj(x.in_proj_bias), "raised RuntimeError"),
+        (lambda x: x.out_proj(x.in_proj_bias[-128:]), "has the width 16"),
     ],
 )
 def test_4_says_what_is_off(say, answer, words):

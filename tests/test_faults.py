@@ -5,7 +5,6 @@ import importlib
 import io
 import re
 import sys
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -20,14 +19,21 @@ import detr_lite
 from detr_lite import boxes, coco, load_model, panoptic, prediction
 from detr_lite.errors import ConfigError
 from detr_lite.evaluation import PanopticQuality, evaluate
-from detr_lite.faults import FAULTS, fault
+from detr_lite.faults import (
+    FAULTS,
+    TwoSizes,
+    fault,
+    shared_stuff,
+    through_png,
+    together,
+)
 from detr_lite.plots.faults import (
     boxed,
     heads_picture,
     pair_picture,
     switchboard,
 )
-from detr_lite.samples import Part, Sample, pad_images
+from detr_lite.samples import Part, pad_images
 from detr_lite.scenes import (
     BALL,
     SCENE_CATEGORIES,
@@ -50,67 +56,11 @@ def some():
     return Part(SceneSplit(VALIDATION_SEED, 32), range(16))
 
 
-class Cut:
-    """The scenes of a split, one low, the next narrow."""
-
-    def __init__(self, split):
-        self.split, self.categories = split, split.categories
-
-    def __len__(self):
-        return len(self.split)
-
-    def __getitem__(self, index):
-        s = self.split[index]
-        rows, columns = (72, 96) if index % 2 else (96, 72)
-        id_map = s.id_map[-rows:, :columns]
-        there = torch.isin(s.segment_ids, id_map)
-        return Sample(
-            s.image[:, -rows:, :columns],
-            id_map,
-            s.segment_ids[there],
-            s.labels[there],
-            s.crowd[there],
-            s.image_id,
-            s.name,
-        )
-
-
 @pytest.fixture(scope="module")
 def right(shipped, some):
     """The figures without a fault: of whole scenes, and of padded pairs."""
     whole = evaluate(shipped, some).metrics
-    return whole, evaluate(shipped, Cut(some), batch_size=2).metrics
-
-
-def halves(module, inputs, output):
-    """Let two masks share each stuff: one has its left, one its right."""
-    labels = output.class_logits.argmax(-1)
-    labels = labels[output.image_index, output.query_index]
-    stuff = labels >= 4
-    masks = output.mask_logits.clone()
-    middle = masks.shape[-1] // 2
-    rest = masks[stuff].clone()
-    masks[stuff, :, middle:] -= 50
-    rest[..., :middle] -= 50
-    return replace(
-        output,
-        image_index=torch.cat((output.image_index, output.image_index[stuff])),
-        query_index=torch.cat((output.query_index, output.query_index[stuff])),
-        attention_maps=torch.cat(
-            (output.attention_maps, output.attention_maps[stuff])
-        ),
-        mask_logits=torch.cat((masks, rest)),
-    )
-
-
-@contextmanager
-def shared_stuff(model):
-    """Let the model's masks share each stuff."""
-    hook = model.register_forward_hook(halves)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return whole, evaluate(shipped, TwoSizes(some), batch_size=2).metrics
 
 
 def tensors(value):
@@ -150,7 +100,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_changes_something_and_leaves_no_trace(name, shipped, some):
-    pair = Cut(Part(some, range(2)))
+    pair = TwoSizes(Part(some, range(2)))
     with shared_stuff(shipped):
         before = everything(shipped, pair)
         with fault(name) as chosen:
@@ -172,7 +122,7 @@ def test_an_unknown_name_is_refused():
 
 def test_faults_stand_in_each_other(shipped, some):
     """Even two in the same place of the package."""
-    pair = Cut(Part(some, range(2)))
+    pair = TwoSizes(Part(some, range(2)))
     before = everything(shipped, pair)
     with fault("padding_mask_lost"):
         one = everything(shipped, pair)
@@ -239,7 +189,7 @@ def test_what_a_fault_costs_padded_pairs(
     name, metric, least, most, shipped, some, right
 ):
     with fault(name):
-        wrong = evaluate(shipped, Cut(some), batch_size=2).metrics
+        wrong = evaluate(shipped, TwoSizes(some), batch_size=2).metrics
     assert least <= right[1][metric] - wrong[metric] <= most
 
 
@@ -286,6 +236,107 @@ def test_bytes_reversed_loses_every_segment(shipped, some):
         assert png_pq() == 0
 
 
+# Situations that set faults free.
+
+
+def test_two_sizes_cut_a_picture_and_its_segments_alike(some):
+    cut = TwoSizes(some)
+    assert len(cut) == len(some)
+    assert cut.categories == some.categories
+    for index, part in ((0, np.s_[:, :72]), (1, np.s_[24:])):
+        whole, sample = some[index], cut[index]
+        assert sample.id_map.equal(whole.id_map[part])
+        assert sample.image.equal(whole.image[:, *np.index_exp[part]])
+        ids = sample.segment_ids.tolist()
+        assert set(ids) == set(sample.id_map.unique().tolist())
+        labels = dict(
+            zip(whole.segment_ids.tolist(), whole.labels.tolist(), strict=True)
+        )
+        assert sample.labels.tolist() == [labels[i] for i in ids]
+        assert len(sample.crowd) == len(ids)
+    assert any(
+        len(cut[i].segment_ids) < len(some[i].segment_ids)
+        for i in range(len(some))
+    )
+
+
+def test_whole_scenes_seen_together_are_as_predicted(shipped, some):
+    pictures = [some[i].image for i in range(3)]
+    for picture, seen in zip(
+        pictures, together(shipped, pictures), strict=True
+    ):
+        alone = shipped.predict(picture)
+        assert seen.image is picture
+        assert (seen.id_map == alone.id_map).float().mean() > 0.99
+        labels = [s.label for s in seen.segments]
+        assert labels == [s.label for s in alone.segments]
+        torch.testing.assert_close(
+            seen.attention_maps, alone.attention_maps, atol=1e-4, rtol=0
+        )
+
+
+def test_padding_changes_nothing_that_is_seen(shipped, some):
+    cut = TwoSizes(some)
+    pictures = [cut[0].image, cut[1].image]
+    for picture, seen in zip(
+        pictures, together(shipped, pictures), strict=True
+    ):
+        (alone,) = together(shipped, [picture])
+        assert seen.id_map.shape == picture.shape[1:]
+        assert (seen.id_map == alone.id_map).float().mean() > 0.99
+
+
+def test_nothing_seen_has_no_maps(shipped, some, monkeypatch):
+    monkeypatch.setattr(shipped, "threshold", 1.1)
+    (seen,) = together(shipped, [some[0].image])
+    assert seen.segments == ()
+    assert len(seen.attention_maps) == 0
+
+
+def test_shared_stuff_is_halved_and_things_are_not(shipped, some):
+    images, mask = pad_images([some[0].image])
+    with torch.inference_mode():
+        before = shipped(images, mask)
+        with shared_stuff(shipped):
+            halved = shipped(images, mask)
+        after = shipped(images, mask)
+    assert same(list(tensors(before)), list(tensors(after)))
+    labels = before.class_logits.argmax(-1)[0, before.query_index]
+    stuff, middle = labels >= SKY, before.mask_logits.shape[-1] // 2
+    extra = int(stuff.sum())
+    assert len(halved.mask_logits) == len(before.mask_logits) + extra
+    things = halved.mask_logits[:-extra][~stuff]
+    assert things.equal(before.mask_logits[~stuff])
+    left, right = (
+        halved.mask_logits[:-extra][stuff],
+        halved.mask_logits[-extra:],
+    )
+    whole = before.mask_logits[stuff]
+    assert left[..., :middle].equal(whole[..., :middle])
+    assert right[..., middle:].equal(whole[..., middle:])
+    assert left[..., middle:].max() < whole[..., middle:].max() - 49
+    assert right[..., :middle].max() < whole[..., :middle].max() - 49
+    assert halved.query_index[-extra:].equal(before.query_index[stuff])
+
+
+def test_shared_stuff_ends_when_its_block_fails(shipped, some):
+    before = shipped.predict(some[0].image)
+    with pytest.raises(ZeroDivisionError), shared_stuff(shipped):
+        raise ZeroDivisionError
+    after = shipped.predict(some[0].image)
+    assert before.id_map.equal(after.id_map)
+    assert not shipped._forward_hooks
+
+
+def test_ids_come_back_from_a_png_or_their_segments_go(balls):
+    assert through_png(balls).id_map.equal(balls.id_map)
+    assert through_png(balls).segments == balls.segments
+    with fault("bytes_reversed"):
+        lost = through_png(balls)
+    assert lost.segments == ()
+    assert lost.id_map.unique().tolist() == [65536, 131072]
+
+
 # The pictures of the museum.
 
 
@@ -326,10 +377,18 @@ def test_a_box_of_negative_size_is_drawn_too(balls):
 def test_heads_share_one_scale(balls):
     picture = heads_picture(balls, 1)
     drawn = np.asarray(picture).astype(int).sum(-1)
-    assert picture.size == (128, 128)
-    brightest = drawn[64 + 2 + 55, 2 + 55]
-    quarter, dark = drawn[64 + 2 + 5, 64 + 2 + 5], drawn[20, 20]
+    assert picture.size == (144, 144)
+    brightest = drawn[72 + 2 + 60, 2 + 60]
+    quarter, dark = drawn[72 + 2 + 5, 72 + 2 + 5], drawn[20, 20]
     assert dark < quarter < brightest
+
+
+def test_one_weight_has_one_shade_in_all_pictures(balls):
+    fainter = replace(balls, attention_maps=balls.attention_maps.clone())
+    fainter.attention_maps[1, 2, 4, 4] = 0.25
+    spot = (72 + 2 + 5, 72 + 2 + 5)  # 1/8 in both
+    shades = [heads_picture(p, 1).getpixel(spot) for p in (balls, fainter)]
+    assert shades[0] == shades[1]
 
 
 def test_a_pair_stands_side_by_side():

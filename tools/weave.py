@@ -7,7 +7,7 @@ the site, Colab and the tests read the notebook.
 In a code cell of a text, these lines stand for more:
 
     setup: 40 seconds             installs and starts; the time on a CPU
-    setup: 6 minutes; 1 minute    the same, and the time on a GPU
+    setup: 6 minutes, training    the same, where a model is trained
     build: detr_lite.module.Name  the code of the package's class or function
     build: detr_lite.module.Name without method other
     build: detr_lite.module.Name.method
@@ -107,8 +107,9 @@ def _filled(source: str) -> str:
     for line in source.splitlines():
         kind, _, rest = line.partition(": ")
         if kind == "setup":
-            times = [f'"{time.strip()}"' for time in rest.split(";")]
-            line = SETUP.replace("TIMES", ", ".join(times))
+            time, _, training = rest.partition(", ")
+            more = ", trains=True" if training else ""
+            line = SETUP.replace("TIMES", f'"{time.strip()}"{more}')
         elif kind == "build":
             name, _, left_out = rest.partition(" without ")
             line = build_cell(name.strip(), left_out.split())

@@ -57,6 +57,11 @@ def exercise_2(answer) -> str:
         raise Wrong("The weight or the norm you were given has changed.")
     if not isinstance(folded, (tuple, list)) or len(folded) != 2:
         raise Wrong("Return two tensors: the weight and the bias.")
+    if [tuple(getattr(x, "shape", ())) for x in folded] == [
+        (5,),
+        tuple(weight.shape),
+    ]:
+        raise Wrong("The weight comes first, then the bias.")
     new_weight = _numbers(folded[0], weight.shape, "The weight is a tensor")
     bias = _numbers(folded[1], None, "The bias is a tensor").flatten()
     new_weight, bias = new_weight.float(), bias.float()
@@ -150,6 +155,15 @@ def exercise_4(answer) -> str:
         raise Wrong("These are squared distances; the root is missing.")
     if _near(found, mean_distance(columns, scale=15.0), 2e-3):
         raise Wrong("That is the sum over the tokens; take their mean.")
+    n = torch.arange(15)
+    dy = (n[:, None] // columns - n // columns).abs()
+    dx = (n[:, None] % columns - n % columns).abs()
+    for apart in (dy + dx, torch.maximum(dy, dx)):
+        if _near(found, (weights * apart).sum(-1).mean(-1), 2e-3):
+            raise Wrong(
+                "The distance is meant in a straight line: the root of "
+                "dy^2 + dx^2."
+            )
     if _near(found, mean_distance(rows), 2e-3):
         raise Wrong(
             "Rows and columns are mixed up: token n lies in row n // columns."

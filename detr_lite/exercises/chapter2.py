@@ -108,9 +108,13 @@ def exercise_3(answer: Callable) -> None:
                 f"greedy's {wanted}: take the cheapest pair first, even "
                 "where that costs more later."
             )
+        first = divmod(costs.argmin().item(), costs.shape[1])
         raise Wrong(
             f"For {costs.tolist()} you pay {total} in all, greedy pays "
-            f"{wanted}: which pair is the cheapest of all that are free?"
+            f"{wanted}"
+            + (" for other pairs" if total == wanted else "")
+            + f"; its first pair is {first}. Which pair is the cheapest of "
+            "all that are free?"
         )
 
 
@@ -179,7 +183,12 @@ def exercise_4(answer: Callable) -> None:
                 + attention.out_proj.bias
             ),
         }
-        mine = _floats(answer(layer), "numbers").squeeze()
+        try:
+            mine = _floats(answer(layer), "numbers").squeeze()
+        except Wrong as wrong_kind:
+            raise Wrong(
+                f"{wrong_kind} (The layer has the width 16.)"
+            ) from None
     if mine.shape != right.shape:
         raise Wrong(
             f"For a layer of width 16 there should be 16 numbers; your result "

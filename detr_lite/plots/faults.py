@@ -57,15 +57,15 @@ def boxed(prediction: Prediction, smallest: int = 288) -> Image.Image:
 def heads_picture(prediction: Prediction, index: int) -> Image.Image:
     """Return the attention maps of a segment, one tile a head, in two rows.
 
-    Brightness is the square root, so that faint maps show, on one scale for
-    all heads: from 0 (dark) to the largest value.
+    Brightness is the square root of the weight, so that faint maps show.
+    The scale is the same for all heads and pictures: 0 is black, and 1, more
+    than which no weight can be, the lightest color.
     index: the segment's position in prediction.segments.
     """
     maps = prediction.attention_maps[index].numpy()
-    shade = (maps / maps.max()) ** 0.5
-    colors = matplotlib.colormaps["magma"](shade, bytes=True)
+    colors = matplotlib.colormaps["magma"](maps**0.5, bytes=True)
     tiles = [
-        Image.fromarray(tile[..., :3].copy()).resize((60, 60), 0)
+        Image.fromarray(tile[..., :3].copy()).resize((68, 68), 0)
         for tile in colors
     ]
     gap = 4
