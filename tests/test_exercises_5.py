@@ -98,22 +98,38 @@ def heads(model):
     return [*model.bbox_attention.parameters(), *model.mask_head.parameters()]
 
 
-def whole_in_eval_mode(model):
-    model.eval().requires_grad_(False)
-    for parameter in heads(model):
-        parameter.requires_grad = True
+def the_model_sees_to_it(model):
+    """Leave the detector as it is; wrap the whole model's own train."""
+    model.detr.eval().requires_grad_(False)
+    train = model.train
+
+    def stay(mode=True):
+        train(mode)
+        model.detr.eval()
+        return model
+
+    model.train = stay
     return iter(heads(model))
 
 
-def layer_by_layer(model):
+def part_by_part(model):
     for parameter in model.detr.parameters():
-        parameter.requires_grad_(False)
+        parameter.requires_grad = False
     for module in model.detr.modules():
         module.training = False
+        module.train = lambda mode=True, module=module: module
     return tuple(heads(model)[::-1])
 
 
-@pytest.mark.parametrize("freeze", [whole_in_eval_mode, layer_by_layer])
+def before_each_call(model):
+    model.detr.requires_grad_(False)
+    model.detr.register_forward_pre_hook(lambda m, inputs: m.eval() and None)
+    return heads(model)
+
+
+@pytest.mark.parametrize(
+    "freeze", [the_model_sees_to_it, part_by_part, before_each_call]
+)
 def test_other_ways_to_freeze(capsys, freeze):
     assert "right" in says(capsys, "5.3", freeze)
 
@@ -141,6 +157,18 @@ def norms_alone(model):
     for module in model.detr.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    return heads(model)
+
+
+def until_train(model):
+    model.detr.requires_grad_(False).eval()
+    return heads(model)
+
+
+def nothing_ever_trains(model):
+    model.detr.requires_grad_(False)
+    model.eval()
+    model.train = lambda mode=True: model
     return heads(model)
 
 
@@ -174,7 +202,9 @@ def broken(model):
         (gradients_alone, "buffers"),
         (mode_alone, "ask for gradients"),
         (dropout_alone, "buffers"),
-        (norms_alone, "dropout is still on"),
+        (norms_alone, "dropout is on"),
+        (until_train, "After model.train(): a forward pass"),
+        (nothing_ever_trains, "still reach the mask head"),
         (all_of_it, "cannot learn"),
         (half_of_the_heads, "all of them"),
         (everything_returned, "no others"),

@@ -90,6 +90,7 @@ def test_1_takes_any_number(say, answer):
         (0.5, "one half"),
         (4 / 7, "FP and FN both count"),
         (4.0, "Divide the sum"),
+        (61.5, "from 0 to 1"),
         ("much", "a single number"),
         ([0.6, 0.7], "a single number"),
     ],

@@ -20,7 +20,7 @@ def exercise_1(answer: Sequence[int]) -> str:
     if any(c != round(c) or not 0 <= c <= 255 for c in color):
         raise Wrong("Each of R, G and B is a whole number from 0 to 255.")
     if color == [112, 17, 1]:
-        return "112 + 256 x 17 + 65536 x 1 = 70000."
+        return "65536 fits once, and R takes what B and G leave."
     if color == [1, 17, 112]:
         raise Wrong("The right three bytes in the wrong order: R counts ones.")
     red, green, blue = (int(c) for c in color)
@@ -31,7 +31,7 @@ def exercise_2(answer: float) -> str:
     """The Dice loss of four pixels at 1/2, two of them in the segment."""
     (value,) = _numbers(answer, 1, "one number")
     if abs(value - 0.4) < 0.005:
-        return "1 - (2 x 1 + 1) / (2 + 2 + 1) = 0.4."
+        return "Half of the segment and half of the rest are drawn."
     if abs(value - 0.5) < 0.005:
         raise Wrong("Without the two ones it is 0.5; where do they go?")
     if abs(value - 0.6) < 0.005:
@@ -43,7 +43,7 @@ def exercise_2(answer: float) -> str:
 
 
 def exercise_3(freeze: Callable) -> str:
-    """A function that freezes a model but for its mask head."""
+    """A function that freezes a model for good, but for its mask head."""
     config = replace(
         SCENES_CONFIG,
         resnet_width=8,
@@ -56,23 +56,35 @@ def exercise_3(freeze: Callable) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(config, SCENE_CATEGORIES)
-        # A norm that counts, which only eval mode stops.
-        counting = nn.BatchNorm2d(config.resnet_width)
-        model.detr.backbone[0].body.bn1 = counting
+        # A norm with running means, which only eval mode stops.
+        norm = nn.BatchNorm2d(config.resnet_width)
+        model.detr.backbone[0].body.bn1 = norm
         model.train()
-        returned = freeze(model)
+        returned = _listed(freeze(model))
         _parameters_frozen(model, returned)
         _outputs_frozen(model)
-    return "No gradient, no dropout, no counting."
+        model.train()
+        if not (model.mask_head.training and model.bbox_attention.training):
+            raise Wrong(
+                "model.train() should still reach the mask head; make "
+                "model.detr alone deaf to it."
+            )
+        _parameters_frozen(model, returned)
+        _outputs_frozen(model, "After model.train(): ")
+    return "No gradient, no dropout, no new means, also after model.train()."
 
 
-def _parameters_frozen(model, returned) -> None:
+def _listed(returned) -> list:
+    """Return what was returned as a list; Wrong if it is none."""
     try:
-        returned = [id(p) for p in returned]
+        return list(returned)
     except TypeError:
         raise Wrong(
             "Return the parameters that are left to train, as a list."
         ) from None
+
+
+def _parameters_frozen(model, returned: list) -> None:
     if any(p.requires_grad for p in model.detr.parameters()):
         raise Wrong(
             "Parameters of model.detr still ask for gradients; "
@@ -84,14 +96,14 @@ def _parameters_frozen(model, returned) -> None:
             "Now the mask head cannot learn either; bbox_attention and "
             "mask_head must keep asking for gradients."
         )
-    if set(returned) != {id(p) for p in heads}:
+    if {id(p) for p in returned} != {id(p) for p in heads}:
         raise Wrong(
             "The list should hold the parameters of bbox_attention and of "
             "mask_head, all of them and no others."
         )
 
 
-def _outputs_frozen(model) -> None:
+def _outputs_frozen(model, when: str = "At once: ") -> None:
     batch = collate(SceneSplit(3, 2))
     before = {k: v.clone() for k, v in model.detr.state_dict().items()}
     with torch.no_grad():
@@ -102,12 +114,12 @@ def _outputs_frozen(model) -> None:
     after = model.detr.state_dict()
     if not all(torch.equal(before[k], after[k]) for k in before):
         raise Wrong(
-            "A forward pass changed the detector: batch norm still counts "
-            "means and variances, in its buffers. Which mode stops that?"
+            f"{when}a forward pass changed the detector: batch norm still "
+            "updates means and variances, its buffers. Which mode stops that?"
         )
     if not torch.equal(first, second):
         raise Wrong(
-            "Two calls with one picture give two answers: dropout is still "
+            f"{when}two calls with one picture give two answers: dropout is "
             "on. Which mode switches it off?"
         )
 

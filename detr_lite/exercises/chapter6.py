@@ -32,15 +32,16 @@ def _number(answer, what: str) -> float:
         ) from None
 
 
-def exercise_1(answer) -> None:
+def exercise_1(answer) -> str:
     """The PQ of a class with given counts."""
     value = _number(answer, "a PQ")
     counts = PanopticQuality(num_classes=1)
     counts.tp[0], counts.fp[0], counts.fn[0], counts.iou[0] = 5, 2, 1, 4.0
     result = counts.result()
     if abs(value - result["pq"]) < 0.005:
-        return
+        return f"It is SQ {result['sq']:.2f} times RQ {result['rq']:.2f}."
     mistakes = (
+        (100 * result["pq"], "PQ goes from 0 to 1, so give it as a fraction."),
         (result["sq"], "That is SQ: the segments that went wrong must count."),
         (result["rq"], "That is RQ: the IoUs must count too."),
         (4 / 8, "Each FP and each FN counts one half in the divisor."),
@@ -97,7 +98,7 @@ def _epochs_hint(value: float, phase: Phase, count: int) -> str:
     return start + "Count the pictures of all steps together first."
 
 
-def exercise_3(answer) -> None:
+def exercise_3(answer) -> str:
     """A recipe of phase masks alone, half as long."""
     if not isinstance(answer, Recipe):
         raise Wrong(
@@ -121,9 +122,10 @@ def exercise_3(answer) -> None:
         raise Wrong("Of the phase, change nothing but the steps.")
     if replace(answer, phases=quick.phases) != quick:
         raise Wrong("Of the recipe, change nothing but the phases.")
+    return "Your detector for it is result.model.detr."
 
 
-def exercise_4(missed) -> None:
+def exercise_4(missed) -> str:
     """How many true segments were not found."""
     for name, prediction, sample, right in _missed_cases():
         value = _number(missed(prediction, sample), "a count")
@@ -132,6 +134,7 @@ def exercise_4(missed) -> None:
                 f"{name}: {right} of {len(sample.labels)} segments were "
                 f"missed; your function says {value:g}."
             )
+    return "Its sum over the pictures is the table's FN."
 
 
 def _missed_cases():
