@@ -171,7 +171,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "boxes_as_corners": Fault(
         "Boxes (cx, cy, w, h) are taken for corners (x0, y0, x1, y1).",
-        "asked about in issues 614 and 619 of facebookresearch/detr",
+        "weecology/DeepForest, mended by pull request 1215; asked about in "
+        "issue 614 of facebookresearch/detr",
         "detr_lite.boxes:cxcywh_to_xyxy",
         _boxes_as_corners,
     ),

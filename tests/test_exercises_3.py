@@ -192,6 +192,12 @@ def brightest(maps):
     return (x + 0.5) / w, (y + 0.5) / h
 
 
+def from_border_to_border(maps):
+    weights = maps.sum(0)
+    ys, xs = (torch.linspace(0, 1, n) for n in weights.shape)
+    return weights.sum(0) @ xs, weights.sum(1) @ ys
+
+
 @pytest.mark.parametrize(
     "function", [place, lambda maps: torch.tensor(place(maps))]
 )
@@ -207,6 +213,7 @@ def test_other_ways_to_the_place(capsys, function):
         (lambda maps: place(maps, relative=False), "divide by w and by h"),
         (lambda maps: place(maps, 0, False), "divide by w and by h"),
         (brightest, "not the mean"),
+        (from_border_to_border, "the picture's borders"),
         (lambda maps: place(maps[:1]), "of all heads"),
         (lambda maps: place(maps)[0], "two numbers"),
         (lambda maps: maps.sum(0), "two numbers"),

@@ -9,6 +9,7 @@ from detr_lite.plots import attention_figure
 from detr_lite.plots.attention import (
     head_titles,
     head_use_figure,
+    own_share_figure,
     softmax_figure,
 )
 from detr_lite.prediction import Prediction
@@ -128,12 +129,33 @@ def test_head_use_is_written_where_there_is_any():
     assert labels == ["ball", "sky"]
 
 
-@pytest.mark.parametrize("kind", ["attention", "softmax", "use"])
+def test_shares_on_the_own_segment_are_bars_from_top_to_bottom():
+    shares = {"random": (0.1, 0.4), "trained": (0.99, 0.98)}
+    figure = own_share_figure(shares)
+    (axis,) = figure.axes
+    for bars, name, widths in zip(
+        axis.containers,
+        ("things", "stuff"),
+        ([10, 99], [40, 98]),
+        strict=True,
+    ):
+        assert bars.get_label() == name
+        assert [bar.get_width() for bar in bars] == pytest.approx(widths)
+    low = axis.transData.transform((0, 1))[1]
+    assert low < axis.transData.transform((0, 0))[1]
+    labels = [t.get_text() for t in axis.get_yticklabels()]
+    assert labels == ["random", "trained"]
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.texts] == ["things", "stuff"]
+
+
+@pytest.mark.parametrize("kind", ["attention", "softmax", "use", "own"])
 def test_figures_fit_the_page(prediction, kind):
     maps = prediction.attention_maps[1]
     figure = {
         "attention": lambda: attention_figure(prediction, 1),
         "softmax": lambda: softmax_figure(maps, maps, prediction.id_map == 2),
+        "own": lambda: own_share_figure({"trained": (0.9, 0.8)}),
         "use": lambda: head_use_figure(torch.eye(4), "abcd"),
     }[kind]()
     width, height = figure.get_size_inches()

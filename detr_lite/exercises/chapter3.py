@@ -99,6 +99,13 @@ def exercise_4(answer: Callable) -> str:
             raise Wrong("x and y are swapped: rows are y, columns are x.")
         if _all_near(place, (x.item(), y.item())):
             raise Wrong("A position's center lies half a position further.")
+        ends = [torch.linspace(0, 1, n) for n in size]
+        across, down = weights.sum(0) @ ends[1], weights.sum(1) @ ends[0]
+        if _all_near(place, (across, down)):
+            raise Wrong(
+                "Your first center is at 0 and your last at 1; those are the "
+                "picture's borders, and the centers lie inside."
+            )
         scaled = place[0] / size[1], place[1] / size[0]
         if _all_near(scaled, right) or _all_near(scaled, (x, y)):
             raise Wrong("That is in positions; divide by w and by h.")

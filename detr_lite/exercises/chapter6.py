@@ -50,7 +50,7 @@ def exercise_1(answer) -> str:
         (4 / 5.5, "FP and FN both count, one half each."),
     )
     for wrong, hint in mistakes:
-        if abs(value - wrong) < 0.005:
+        if abs(value - wrong) < 0.005 * max(1, wrong):
             raise Wrong(hint)
     raise Wrong("Divide the sum of the IoUs by TP + FP / 2 + FN / 2.")
 

@@ -1,6 +1,6 @@
 """Attention maps: where each head of a query looks, and which one does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from detr_lite.plots.maps import maps_figure
+from detr_lite.plots.training import BAR_COLORS
 from detr_lite.prediction import Prediction
 
 
@@ -118,4 +119,34 @@ def head_use_figure(shares: Tensor, names: Sequence[str]) -> Figure:
     bar = figure.colorbar(drawn, ax=axis)
     bar.set_label("share of the attention", fontsize=9)
     bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
+    """Return two bars for each kind of maps: for things, and for stuff.
+
+    shares: for each kind the two mean shares of attention, 0 to 1, that
+    fall on the query's own segment; the first kind is drawn at the top.
+    """
+    figure = Figure(figsize=(7, 3.4), layout="constrained", dpi=100)
+    axis = figure.subplots()
+    rows = np.arange(len(shares))
+    for i, name in enumerate(("things", "stuff")):
+        values = [100 * pair[i] for pair in shares.values()]
+        axis.barh(rows + 0.4 * i - 0.2, values, 0.36, color=BAR_COLORS[i])
+        axis.containers[i].set_label(name)
+    axis.set_yticks(rows, shares)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 100), xticks=range(0, 101, 10))
+    axis.set_xlabel("attention on its own segment, in %", fontsize=9)
+    axis.tick_params(labelsize=9)
+    axis.grid(axis="x", color="0.8", linewidth=0.6)
+    axis.set_axisbelow(True)
+    figure.legend(
+        handles=axis.containers,
+        loc="outside upper right",
+        ncols=2,
+        fontsize=9,
+        frameon=False,
+    )
     return figure
