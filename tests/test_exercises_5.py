@@ -203,7 +203,7 @@ def broken(model):
         (mode_alone, "ask for gradients"),
         (dropout_alone, "buffers"),
         (norms_alone, "dropout is on"),
-        (until_train, "After model.train(): a forward pass"),
+        (until_train, "After model.train() a forward pass"),
         (nothing_ever_trains, "still reach the mask head"),
         (all_of_it, "cannot learn"),
         (half_of_the_heads, "all of them"),

@@ -132,6 +132,11 @@ def test_2_wants_every_phase(say):
     assert "the name of each phase" in say(2, lambda r, n: 2.9)
 
 
+@pytest.mark.parametrize("exercise", [2, 4])
+def test_2_and_4_want_a_function(say, exercise):
+    assert "The answer is a function" in say(exercise, 3)
+
+
 def test_3_takes_a_recipe_written_out(say):
     phase = Phase("masks", 120, 16, 3e-3, clip=1.0)
     assert "right" in say(3, replace(preset("quick"), phases=[phase]))

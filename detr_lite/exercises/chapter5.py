@@ -62,7 +62,7 @@ def exercise_3(freeze: Callable) -> str:
         model.train()
         returned = _listed(freeze(model))
         _parameters_frozen(model, returned)
-        _outputs_frozen(model)
+        _outputs_frozen(model, "At once", "Which mode stops that?")
         model.train()
         if not (model.mask_head.training and model.bbox_attention.training):
             raise Wrong(
@@ -70,8 +70,9 @@ def exercise_3(freeze: Callable) -> str:
                 "model.detr alone deaf to it."
             )
         _parameters_frozen(model, returned)
-        _outputs_frozen(model, "After model.train(): ")
-    return "No gradient, no dropout, no new means, also after model.train()."
+        why = "It calls model.detr.train() too."
+        _outputs_frozen(model, "After model.train()", why)
+    return "No model.train() wakes it."
 
 
 def _listed(returned) -> list:
@@ -103,7 +104,7 @@ def _parameters_frozen(model, returned: list) -> None:
         )
 
 
-def _outputs_frozen(model, when: str = "At once: ") -> None:
+def _outputs_frozen(model, when: str, hint: str) -> None:
     batch = collate(SceneSplit(3, 2))
     before = {k: v.clone() for k, v in model.detr.state_dict().items()}
     with torch.no_grad():
@@ -114,13 +115,13 @@ def _outputs_frozen(model, when: str = "At once: ") -> None:
     after = model.detr.state_dict()
     if not all(torch.equal(before[k], after[k]) for k in before):
         raise Wrong(
-            f"{when}a forward pass changed the detector: batch norm still "
-            "updates means and variances, its buffers. Which mode stops that?"
+            f"{when} a forward pass changes the detector: batch norm "
+            f"updates means and variances, its buffers. {hint}"
         )
     if not torch.equal(first, second):
         raise Wrong(
-            f"{when}two calls with one picture give two answers: dropout is "
-            "on. Which mode switches it off?"
+            f"{when} two calls with one picture give two answers: dropout "
+            f"is on. {hint}"
         )
 
 

@@ -32,6 +32,14 @@ def _number(answer, what: str) -> float:
         ) from None
 
 
+def _function(answer) -> None:
+    if not callable(answer):
+        raise Wrong(
+            "The answer is a function; give check its name, without "
+            f"parentheses.  You gave {type(answer).__name__}."
+        )
+
+
 def exercise_1(answer) -> str:
     """The PQ of a class with given counts."""
     value = _number(answer, "a PQ")
@@ -57,6 +65,7 @@ def exercise_1(answer) -> str:
 
 def exercise_2(epochs) -> str:
     """How often each phase sees each picture."""
+    _function(epochs)
     other = Recipe(
         (Phase("boxes", 10, 8, 1e-3), Phase("masks", 30, 4, 1e-3)),
     )
@@ -127,6 +136,7 @@ def exercise_3(answer) -> str:
 
 def exercise_4(missed) -> str:
     """How many true segments were not found."""
+    _function(missed)
     for name, prediction, sample, right in _missed_cases():
         value = _number(missed(prediction, sample), "a count")
         if value != right:
