@@ -107,6 +107,11 @@ def test_nearest(capsys, answer):
     assert said(capsys, 2, answer).startswith("right")
 
 
+def copied_twice_and_cropped(x, size):
+    twice = x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    return twice[..., : size[0], : size[1]]
+
+
 def rounded(x, size):
     rows = (torch.linspace(0, x.shape[-2] - 1, size[0])).round().long()
     columns = (torch.linspace(0, x.shape[-1] - 1, size[1])).round().long()
@@ -118,6 +123,7 @@ def rounded(x, size):
     [
         (lambda x, size: F.interpolate(x, size, mode="bilinear"), "new ones"),
         (rounded, "j * w // W"),
+        (copied_twice_and_cropped, "(1, 2, 3, 5) to the size (7, 8)"),
         (
             lambda x, size: x.repeat_interleave(2, -1).repeat_interleave(
                 2, -2

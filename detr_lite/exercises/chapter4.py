@@ -57,7 +57,12 @@ def exercise_2(answer: Callable) -> str:
     """Nearest upsampling: a function (x, size) -> (..., H, W)."""
     _needs_function(answer)
     generator = torch.Generator().manual_seed(42)
-    cases = [((1, 1, 2, 3), (4, 6)), ((2, 3, 25, 34), (50, 67))]
+    # The last size is no double, so copying twice and cropping won't do.
+    cases = [
+        ((1, 1, 2, 3), (4, 6)),
+        ((2, 3, 25, 34), (50, 67)),
+        ((1, 2, 3, 5), (7, 8)),
+    ]
     for shape, size in cases:
         x = torch.randn(shape, generator=generator)
         wanted = F.interpolate(x, size=size, mode="nearest")
