@@ -1,12 +1,17 @@
 """The notebooks are what their texts give, and the checker can tell."""
 
+import base64
 import importlib.util
+import io
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from nbval.plugin import IPyNbCell
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -267,3 +272,32 @@ def test_solutions_compile(path):
             r"<details>.*?```python\n(.*?)```", source, re.DOTALL
         ):
             compile(solution, path.stem, "exec")
+
+
+def drawn(pixels):
+    """Return a cell's outputs that hold one picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    return [{"output_type": "display_data", "data": data}]
+
+
+def test_a_changed_picture_is_noticed():
+    spec = importlib.util.spec_from_file_location(
+        "book_pictures", BOOK / "conftest.py"
+    )
+    pictures = importlib.util.module_from_spec(spec)
+    own = IPyNbCell.compare_outputs
+    try:
+        spec.loader.exec_module(pictures)
+    finally:
+        IPyNbCell.compare_outputs = own
+    page = np.full((40, 40, 3), 200, np.uint8)
+    line = page.copy()
+    line[20] = 0
+    assert pictures.difference(drawn(page), drawn(page)) == ""
+    assert "by 5.00 gray levels" in pictures.difference(
+        drawn(line), drawn(page)
+    )
+    assert "stored one" in pictures.difference(drawn(page[1:]), drawn(page))
+    assert "0 pictures were drawn" in pictures.difference([], drawn(page))

@@ -12,17 +12,14 @@ def maps_figure(
     titles: Sequence[str],
     columns: int = 4,
     label: str = "",
-    cmap: str = "magma",
     limits: tuple[float, float] | None = None,
     outline: Tensor | None = None,
-    marks: Sequence[tuple[float, float] | None] | None = None,
 ) -> Figure:
     """Return maps side by side, on one color scale with one bar.
 
     maps: (h, w) each, of any sizes; titles: one for each map.
     limits: of the color scale (default: the least and the most of all).
     outline: (H, W) bool, a segment to draw in white over each map.
-    marks: for each map a place (x, y) to mark, 0 to 1, or None.
     """
     arrays = [np.asarray(m.detach().float()) for m in maps]
     low, high = limits or (
@@ -39,11 +36,9 @@ def maps_figure(
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for i, (axis, values, title) in enumerate(
-        zip(axes.flat, arrays, titles, strict=False)
-    ):
+    for axis, values, title in zip(axes.flat, arrays, titles, strict=False):
         drawn = axis.imshow(
-            values, cmap, vmin=low, vmax=high, extent=(0, 1, 1, 0)
+            values, "magma", vmin=low, vmax=high, extent=(0, 1, 1, 0)
         )
         axis.set_aspect(values.shape[0] / values.shape[1])
         axis.set_title(title, fontsize=9)
@@ -57,8 +52,6 @@ def maps_figure(
                 colors="white",
                 linewidths=1,
             )
-        if marks is not None and marks[i] is not None:
-            axis.plot(*marks[i], "o", mfc="none", mec="#56B4E9", mew=2, ms=8)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.9)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
