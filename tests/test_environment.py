@@ -161,7 +161,7 @@ def top_imports(path: Path) -> set[str]:
     }
 
 
-TOP = {"book", "cli", "plots", "__main__", "__init__"}
+TOP = {"book", "cli", "commands", "plots", "__main__", "__init__"}
 
 
 @pytest.mark.parametrize(

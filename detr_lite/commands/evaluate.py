@@ -1,0 +1,65 @@
+"""detr-lite evaluate."""
+
+from contextlib import ExitStack
+
+ABOUT = "measure box AP and panoptic quality"
+EXAMPLE = "detr-lite evaluate --model scenes --data data/scenes"
+
+
+def add_arguments(parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--model", default="scenes", metavar="scenes|FILE")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a COCO panoptic folder (default: the 512 validation scenes)",
+    )
+    parser.add_argument("--json", metavar="FILE")
+
+
+def run(args) -> None:
+    """Evaluate a model, print its figures, and write them if asked."""
+    from tqdm import tqdm
+
+    from detr_lite.evaluation import evaluate, to_json
+    from detr_lite.output import staged_file
+    from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+    from detr_lite.weights import load_model
+
+    model = load_model(args.model)
+    if args.data:
+        from detr_lite.coco import CocoPanoptic
+
+        split = CocoPanoptic.from_folder(args.data)
+    else:
+        split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+    with ExitStack() as stack:
+        part = args.json and stack.enter_context(staged_file(args.json))
+        result = evaluate(
+            model,
+            split,
+            progress=lambda batches: tqdm(
+                batches, "evaluate", leave=False, disable=None
+            ),
+        )
+        print_evaluation(result)
+        if part:
+            part.write_text(to_json(result))
+    if args.json:
+        print(f"The figures are in {args.json}.")
+
+
+def print_evaluation(result) -> None:
+    """Print the metrics, and a row for each class."""
+    print(f"{result.images} pictures")
+    for name, value in result.metrics.items():
+        print(f"  {name:10} {value:.3f}")
+    rows = list(result.per_class.items())
+    columns = list(rows[0][1])
+    print("  " + " ".join([f"{'class':10}", *(f"{c:>6}" for c in columns)]))
+    for name, row in rows:
+        cells = (
+            f"{v:6d}" if isinstance(v, int) else f"{v:6.3f}"
+            for v in row.values()
+        )
+        print("  " + " ".join([f"{name:10}", *cells]))

@@ -1,0 +1,50 @@
+"""detr-lite predict."""
+
+from pathlib import Path
+
+from detr_lite.errors import ConfigError, ImageError
+
+ABOUT = "segment pictures"
+EXAMPLE = "detr-lite predict data/scenes/images --out found"
+
+
+def add_arguments(parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
+    parser.add_argument("--model", default="scenes", metavar="scenes|FILE")
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="how sure a query must be, 0 to 1 (default: the model's own)",
+    )
+
+
+def run(args) -> None:
+    """Segment each picture, and write all results or none."""
+    from tqdm import tqdm
+
+    from detr_lite.coco import write_predictions
+    from detr_lite.images import pictures_in
+    from detr_lite.weights import load_model
+
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
+    paths = [p for name in args.inputs for p in pictures_in(Path(name))]
+    stems: dict[str, Path] = {}
+    for path in paths:
+        other = stems.setdefault(path.stem, path)
+        if other != path:
+            raise ImageError(
+                f"{other} and {path} would both be written as "
+                f"{path.stem}.png; rename one."
+            )
+    model = load_model(args.model)
+    # `with` takes the bar away before an error is printed where it stood.
+    with tqdm(paths, "predict", leave=False, disable=None) as bar:
+        predictions = (
+            (path, model.predict(path, args.threshold)) for path in bar
+        )
+        write_predictions(predictions, model.categories, Path(args.out))
+    print(f"{len(paths)} pictures are segmented in {args.out}.")

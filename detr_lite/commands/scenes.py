@@ -1,0 +1,32 @@
+"""detr-lite scenes."""
+
+from pathlib import Path
+
+from detr_lite.errors import ConfigError
+
+ABOUT = "write synthetic scenes as a COCO panoptic data set"
+EXAMPLE = "detr-lite scenes --out my_scenes --count 64 --seed 7"
+
+
+def add_arguments(parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--count", type=int, default=64, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def run(args) -> None:
+    """Write the scenes into a new folder."""
+    from detr_lite.coco import write_split
+    from detr_lite.output import staged
+    from detr_lite.scenes import SceneSplit
+
+    if args.count < 1:
+        raise ConfigError(f"--count must be at least 1, not {args.count}.")
+    split = SceneSplit(args.seed, args.count, cache=False)
+    out = Path(args.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not an empty folder; name a new one.")
+    with staged(out) as stage:
+        write_split(split, stage)
+    print(f"{args.count} scenes of seed {args.seed} are in {out}.")
