@@ -17,6 +17,10 @@ class WeightsError(DetrLiteError):
     """A weights file cannot be loaded into the model."""
 
 
+class DownloadError(DetrLiteError):
+    """A file cannot be fetched, or is not the one that was wanted."""
+
+
 class OutputError(DetrLiteError):
     """Results cannot be written where the user asked."""
 

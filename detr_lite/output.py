@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,6 +71,38 @@ def staged_file(path: str | Path) -> Iterator[Path]:
             part.unlink()
         if not done:
             _remove(created)
+
+
+@contextmanager
+def alone(path: str | Path) -> Iterator[None]:
+    """Let one process at a time make `path`; the others wait for it.
+
+    A process that dies, however it does, gives way to the next.  What was
+    made meanwhile must be looked for inside.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    created = _missing_parents(path.parent)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"Another process makes {path}: waiting.", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        _remove(created)
+        raise cannot_write(path, error) from None
+    try:
+        yield
+    finally:
+        # While it is held: who waits for a file that is gone starts anew.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+        _remove(created)
 
 
 def _missing_parents(folder: Path) -> list[Path]:
