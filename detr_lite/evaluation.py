@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.errors import ConfigError, DataError
+from detr_lite.errors import DataError
 from detr_lite.models import PanopticModel
 from detr_lite.panoptic import panoptic_results
 from detr_lite.samples import (
@@ -21,6 +21,7 @@ from detr_lite.samples import (
     pad_images,
     resize_picture,
 )
+from detr_lite.splits import relabel
 
 VOID = 0
 
@@ -253,15 +254,17 @@ def evaluate(
     """Return box AP and PQ of a model on a split.
 
     masks=False counts boxes alone; progress wraps the range of batches.
+
+    The model may know more classes than the data, joined by category id:
+    the figures are those of the data's classes.  What it finds of another
+    class is no class's false positive (panopticapi refuses such results),
+    but pays by the pixels it takes.  DataError names a class of the data
+    that the model does not know.
     """
-    categories = split.categories
-    if categories != model.categories:
-        raise ConfigError(
-            "The data's categories are not the model's: "
-            f"{[c.name for c in categories]} against "
-            f"{[c.name for c in model.categories]}; "
-            "evaluate a model that was trained on this data set."
-        )
+    categories = model.categories
+    there = split.categories
+    split = relabel(split, categories)
+    counted = [categories.label(c.id) for c in there]
     limits = (model.config.shortest, model.config.longest)
     isthing = [c.isthing for c in categories]
     device = next(model.parameters()).device
@@ -312,7 +315,7 @@ def evaluate(
             "The data have no segment at all; there is nothing to compare "
             "the model with."
         )
-    return _summarize(categories, quality, box_ap, len(split), masks)
+    return _summarize(categories, counted, quality, box_ap, len(split), masks)
 
 
 def to_json(result: Evaluation) -> str:
@@ -330,6 +333,7 @@ def to_json(result: Evaluation) -> str:
 
 def _summarize(
     categories: Categories,
+    labels: Sequence[int],
     quality: PanopticQuality,
     box_ap: BoxAP,
     images: int,
@@ -338,16 +342,15 @@ def _summarize(
     boxes = box_ap.result()
     per_box = boxes.pop("per_class")
     metrics = dict(boxes)
-    labels = range(len(categories))
     things = [i for i in labels if categories[i].isthing]
     stuff = [i for i in labels if not categories[i].isthing]
     if masks:
-        metrics |= quality.result()
+        metrics |= quality.result(labels)
         for name, group in (("things", things), ("stuff", stuff)):
             for key, value in quality.result(group).items():
                 metrics[f"{key}_{name}"] = value
     per_class = {}
-    for i, category in enumerate(categories):
+    for i in labels:
         row = {"box_ap": per_box[i]}
         if masks:
             row |= quality.result([i])
@@ -355,5 +358,5 @@ def _summarize(
                 name: int(getattr(quality, name)[i])
                 for name in ("tp", "fp", "fn")
             }
-        per_class[category.name] = row
+        per_class[categories[i].name] = row
     return Evaluation(metrics, per_class, images)

@@ -252,6 +252,12 @@ class Part(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         return self._split[self._indices[index]]
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return (H, W) of each picture, if the split knows them."""
+        sizes = self._split.sizes
+        return [sizes[i] for i in self._indices]
+
 
 def split_off(split: Split, part: float) -> tuple[Part, Part]:
     """Return the first samples, and the last ones that make up `part`."""

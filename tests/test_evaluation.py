@@ -18,10 +18,15 @@ from torchmetrics.detection import PanopticQuality as TheirQuality
 
 from detr_lite.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from detr_lite.detr import DetrOutput
-from detr_lite.errors import ConfigError
+from detr_lite.errors import DataError
 from detr_lite.evaluation import BoxAP, PanopticQuality, evaluate, to_json
 from detr_lite.panoptic_detr import PanopticOutput
-from detr_lite.samples import Part, boxes_from_id_map
+from detr_lite.samples import (
+    Categories,
+    Category,
+    Part,
+    boxes_from_id_map,
+)
 from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
 
 CLASSES = 4
@@ -547,5 +552,57 @@ def test_other_categories_than_the_models_are_refused(tiny_model, scenes):
         def __getitem__(self, index):
             return scenes[index]
 
-    with pytest.raises(ConfigError, match=r"cat.*ball"):
+    with pytest.raises(DataError, match=r"cat .*tent"):
         evaluate(tiny_model, Other())
+
+
+MORE_CLASSES = Categories(
+    [
+        Category(90, "whale", True, (1, 2, 3)),
+        *reversed(SCENE_CATEGORIES),
+        Category(99, "moon", False, (4, 5, 6)),
+    ]
+)
+
+
+class WiderOracle(Oracle):
+    """It knows more classes than the data, in another order."""
+
+    categories = MORE_CLASSES
+    config = replace(CONFIG, num_queries=9, num_classes=len(MORE_CLASSES))
+
+    def answer(self):
+        logits, boxes, masks = super().answer()
+        wide = torch.zeros(9, len(MORE_CLASSES) + 1)
+        for label, category in enumerate(SCENE_CATEGORIES):
+            wide[:, MORE_CLASSES.label(category.id)] = logits[:, label]
+        wide[:, -1] = logits[:, -1]
+        return wide, boxes, masks
+
+
+def test_a_model_may_know_more_classes_than_the_data(scenes):
+    wide = evaluate(WiderOracle(scenes), scenes)
+    assert wide == evaluate(Oracle(scenes), scenes)
+    assert list(wide.per_class) == [c.name for c in SCENE_CATEGORIES]
+
+
+def test_a_class_that_the_data_lack_costs_only_what_it_covers(scenes):
+    oracle = WiderOracle(scenes)
+    full = oracle.answer
+
+    def answer():
+        logits, boxes, masks = full()
+        if oracle.next == 1:  # calls the first picture's last segment a moon
+            last = len(masks) - 1
+            logits[last] = 0
+            logits[last, MORE_CLASSES.label(99)] = 20
+        return logits, boxes, masks
+
+    oracle.answer = answer
+    result = evaluate(oracle, scenes)
+    missed = SCENE_CATEGORIES[scenes[0].labels[-1]].name
+    assert result.per_class[missed]["fn"] == 1
+    assert sum(row["fp"] for row in result.per_class.values()) == 0
+    assert list(result.per_class) == [c.name for c in SCENE_CATEGORIES]
+    mean = np.mean([row["pq"] for row in result.per_class.values()])
+    assert result.metrics["pq"] == pytest.approx(mean)
