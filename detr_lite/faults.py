@@ -65,13 +65,13 @@ def _padding_mask_lost(right, self, images, padding_mask):
 
 
 def _padding_not_cropped(
-    right, output, isthing, padded_size, sizes, out_sizes=None, merge="union"
+    right, output, isthing, padded_size, sizes, out_sizes=None, mode="union"
 ):
     # The whole canvas, padding included, is squeezed into the picture.
     output = replace(output, detection=replace(output.detection, sizes=None))
     canvas = [padded_size] * len(sizes)
     return right(
-        output, isthing, padded_size, canvas, out_sizes or sizes, merge
+        output, isthing, padded_size, canvas, out_sizes or sizes, mode
     )
 
 
@@ -111,7 +111,7 @@ def _stuff_not_merged(
     padded_size,
     size,
     out_size,
-    merge="union",
+    mode="union",
     min_area=4,
 ):
     # A mask that was merged away counts as too small: it is dropped, and the

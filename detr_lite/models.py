@@ -105,11 +105,15 @@ class PanopticModel(PanopticDETR):
     config: ModelConfig
     categories: Categories
 
-    def predict(self, image, threshold: float | None = None) -> Prediction:
+    def predict(
+        self, image, threshold: float | None = None, mode: str = "union"
+    ) -> Prediction:
         """Return the panoptic segmentation of one picture.
 
         image: a path, PIL image, array or tensor; see read_image.
         threshold: how sure a query must be, 0 to 1 (default: the model's).
+        mode: what becomes of masks of one stuff class; "union" makes one
+            segment of them, "original" does as the original's code.
         """
         return predict(
             self,
@@ -118,6 +122,7 @@ class PanopticModel(PanopticDETR):
             self.config.shortest,
             self.config.longest,
             threshold,
+            mode,
         )
 
 

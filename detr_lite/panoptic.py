@@ -65,7 +65,7 @@ def panoptic_segmentation(
     padded_size: tuple[int, int],
     size: tuple[int, int],
     out_size: tuple[int, int],
-    merge: str = "union",
+    mode: str = "union",
     min_area: int = 4,
 ) -> tuple[Tensor, list[int], list[int]]:
     """Give each pixel to the mask that wants it most.
@@ -77,7 +77,7 @@ def panoptic_segmentation(
         padded_size: (H, W) of the batch.
         size: (H, W) of the picture in it, without padding.
         out_size: (H, W) of the id map to return.
-        merge: "union" makes one segment of all masks of a stuff class, as
+        mode: "union" makes one segment of all masks of a stuff class, as
             the paper says.  "original" does what the original's code does:
             it merges, but where that or a small area leaves any mask
             without pixels, it starts over without merging.
@@ -91,10 +91,8 @@ def panoptic_segmentation(
     Source: paper, section 4.4; PostProcessPanoptic in the original, which
     forgets to crop the padding off.
     """
-    if merge not in ("union", "original"):
-        raise ConfigError(
-            f'merge must be "union" or "original", not {merge!r}.'
-        )
+    if mode not in ("union", "original"):
+        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     empty = torch.full(out_size, -1, device=mask_logits.device)
     if not len(mask_logits):
         return empty, [], []
@@ -121,14 +119,14 @@ def panoptic_segmentation(
         best, areas = assign(alive, merged)
         # With "union", a merged mask has no area of its own but must stay.
         counted = areas
-        if merge == "union":
+        if mode == "union":
             counted = areas[_first_of_its_stuff(labels, isthing)]
         small = counted[alive] <= min_area
         if not small.any():
             shown = areas.nonzero().flatten()
             return best, shown.tolist(), areas[shown].tolist()
         alive = alive[~small]
-        merged = merge == "union"
+        merged = mode == "union"
     return empty, [], []
 
 
@@ -152,7 +150,7 @@ def panoptic_results(
     padded_size: tuple[int, int],
     sizes: Sequence[tuple[int, int]],
     out_sizes: Sequence[tuple[int, int]] | None = None,
-    merge: str = "union",
+    mode: str = "union",
 ) -> list[Panoptic]:
     """Return the panoptic segmentation of each picture of a batch.
 
@@ -178,7 +176,7 @@ def panoptic_results(
             upsampled,
             size,
             out_sizes[i] if out_sizes else size,
-            merge,
+            mode,
         )
         ids = torch.zeros(
             len(queries) + 1, dtype=torch.int32, device=positions.device

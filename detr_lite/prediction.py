@@ -77,11 +77,12 @@ def predict(
     shortest: int,
     longest: int,
     threshold: float | None = None,
+    mode: str = "union",
 ) -> Prediction:
     """Return the panoptic segmentation of one picture.
 
     image: anything that read_image reads; threshold: how sure a query must
-    be, instead of the model's own.
+    be, instead of the model's own; mode: see panoptic_segmentation.
     """
     device = next(model.parameters()).device
     picture = read_image(image)
@@ -103,6 +104,7 @@ def predict(
         size,
         [size],
         [tuple(picture.shape[1:])],
+        mode,
     )[0]
     rows = {q: i for i, q in enumerate(output.query_index.tolist())}
     shown = [rows[s.query] for s in result.segments]

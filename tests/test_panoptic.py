@@ -20,7 +20,7 @@ CAR, SKY, SEA = range(3)
 IS_THING = (True, False, False)
 
 
-def segment(labels, logits, merge="union", min_area=0, size=None, out=None):
+def segment(labels, logits, mode="union", min_area=0, size=None, out=None):
     """Segment one picture whose masks have a value for each pixel."""
     logits = torch.as_tensor(logits, dtype=torch.float32)
     padded = tuple(logits.shape[1:])
@@ -32,7 +32,7 @@ def segment(labels, logits, merge="union", min_area=0, size=None, out=None):
         padded,
         size,
         out or size,
-        merge,
+        mode,
         min_area,
     )
 
@@ -108,9 +108,9 @@ def test_nothing_is_left_where_every_segment_is_small():
     assert kept == areas == []
 
 
-@pytest.mark.parametrize("merge", ["union", "original"])
-def test_nothing_kept_is_void_everywhere(merge):
-    positions, kept, areas = segment([], np.zeros((0, 3, 4)), merge)
+@pytest.mark.parametrize("mode", ["union", "original"])
+def test_nothing_kept_is_void_everywhere(mode):
+    positions, kept, areas = segment([], np.zeros((0, 3, 4)), mode)
     assert positions.shape == (3, 4)
     assert (positions == -1).all()
     assert kept == areas == []
@@ -118,10 +118,10 @@ def test_nothing_kept_is_void_everywhere(merge):
 
 def test_an_unknown_way_to_merge_is_refused():
     with pytest.raises(ConfigError, match="'both'"):
-        segment([CAR], np.ones((1, 2, 2)), merge="both")
+        segment([CAR], np.ones((1, 2, 2)), mode="both")
 
 
-def by_definition(labels, logits, merge, min_area):
+def by_definition(labels, logits, mode, min_area):
     """The algorithm in words of its own, with sets of pixels.
 
     Both start from the argmax, merged.  While a mask is too small, the small
@@ -141,7 +141,7 @@ def by_definition(labels, logits, merge, min_area):
                 pixels[best].add((y, x))
 
         def size(i, pixels=pixels):
-            if merge == "union" and not IS_THING[labels[i]]:
+            if mode == "union" and not IS_THING[labels[i]]:
                 return sum(
                     len(p) for j, p in pixels.items() if labels[j] == labels[i]
                 )
@@ -151,7 +151,7 @@ def by_definition(labels, logits, merge, min_area):
         if not small:
             return {i: p for i, p in pixels.items() if p}
         alive = [i for i in alive if i not in small]
-        merged = merge == "union"
+        merged = mode == "union"
     return {}
 
 
@@ -161,15 +161,15 @@ def by_definition(labels, logits, merge, min_area):
     st.sampled_from(["union", "original"]),
     st.integers(0, 6),
 )
-def test_result_equals_the_definition(labels, seed, merge, min_area):
+def test_result_equals_the_definition(labels, seed, mode, min_area):
     random = np.random.RandomState(seed)
     # Blobs: some masks want a corner more than others.
     logits = random.normal(size=(len(labels), 4, 5)) + 2 * random.normal(
         size=(len(labels), 1, 1)
     )
     logits = logits.astype(np.float32)
-    positions, kept, areas = segment(labels, logits, merge, min_area)
-    wanted = by_definition(labels, logits, merge, min_area)
+    positions, kept, areas = segment(labels, logits, mode, min_area)
+    wanted = by_definition(labels, logits, mode, min_area)
     assert kept == sorted(wanted)
     assert areas == [len(wanted[i]) for i in kept]
     for i, pixels in wanted.items():

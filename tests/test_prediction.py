@@ -7,12 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_lite.panoptic import Segment
+from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.plots import overlay, sheet
 from detr_lite.prediction import Prediction
 from detr_lite.samples import pad_images
 from detr_lite.scenes import SCENE_CATEGORIES
+
+MODES = ("union", "original")
 
 
 @pytest.fixture
@@ -63,6 +65,20 @@ def test_a_threshold_of_one_finds_nothing(sure_model, picture):
     assert prediction.attention_maps.shape[0] == 0
     assert prediction.segments_info() == []
     assert prediction.overlay().width > 0
+
+
+def test_the_mode_is_that_of_the_panoptic_segmentation(picture, sure_model):
+    """Masks of one stuff class: merged, or as the original has it."""
+    union, original = (
+        sure_model.predict(picture, mode=mode) for mode in MODES
+    )
+    output = sure_model(*pad_images([picture]))
+    for found, mode in ((union, MODES[0]), (original, MODES[1])):
+        things = [c.isthing for c in SCENE_CATEGORIES]
+        size = tuple(picture.shape[1:])
+        (wanted,) = panoptic_results(output, things, size, [size], mode=mode)
+        assert torch.equal(found.id_map, wanted.id_map)
+    assert not torch.equal(union.id_map, original.id_map)
 
 
 @pytest.mark.parametrize("training", [True, False])
