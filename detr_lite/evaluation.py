@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.errors import DataError
-from detr_lite.models import PanopticModel
+from detr_lite.errors import ConfigError, DataError
+from detr_lite.models import DetectionModel, PanopticModel
 from detr_lite.panoptic import panoptic_results
 from detr_lite.samples import (
     Categories,
@@ -245,7 +245,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: PanopticModel,
+    model: PanopticModel | DetectionModel,
     split: Split,
     batch_size: int = 32,
     masks: bool = True,
@@ -261,6 +261,11 @@ def evaluate(
     but pays by the pixels it takes.  DataError names a class of the data
     that the model does not know.
     """
+    if masks and not model.config.masks:
+        raise ConfigError(
+            "The model finds boxes and makes no masks; evaluate it with "
+            "masks=False."
+        )
     categories = model.categories
     there = split.categories
     split = relabel(split, categories)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from detr_lite.attention_maps import AttentionMaps
 from detr_lite.backbone import (
@@ -12,13 +12,15 @@ from detr_lite.backbone import (
     FrozenBatchNorm2d,
     ResNet,
 )
-from detr_lite.detr import DETR
+from detr_lite.detections import Detections, detect
+from detr_lite.detr import DETR, DetrOutput
 from detr_lite.errors import ConfigError
 from detr_lite.mask_head import MaskHead
 from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.position import SinePositionalEncoding
 from detr_lite.prediction import Prediction, predict
 from detr_lite.samples import Categories
+from detr_lite.summary import trainable_summary
 from detr_lite.transformer import Transformer
 
 
@@ -31,6 +33,7 @@ class ModelConfig:
     """
 
     num_classes: int
+    masks: bool = True
     bottleneck: bool = True
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     resnet_width: int = 64
@@ -125,8 +128,56 @@ class PanopticModel(PanopticDETR):
             mode,
         )
 
+    def trainable_summary(self) -> str:
+        """Return a table of the parts and what training changes of them."""
+        return trainable_summary(self)
 
-def build_model(config: ModelConfig, categories: Categories) -> PanopticModel:
+
+class DetectionModel(nn.Module):
+    """DETR without a mask head: boxes alone.
+
+    Its tensors have the names that they have in a PanopticModel.
+
+    Attributes:
+        detr: the detector.
+        config: the sizes it was built with; `masks` is False.
+        categories: what its labels mean.
+    """
+
+    config: ModelConfig
+    categories: Categories
+
+    def __init__(self, detr: DETR):
+        super().__init__()
+        self.detr = detr
+
+    def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
+        """Find boxes; see DETR.forward."""
+        return self.detr(images, padding_mask)
+
+    def predict(self, image, threshold: float | None = None) -> Detections:
+        """Return the boxes in one picture.
+
+        image: a path, PIL image, array or tensor; see read_image.
+        threshold: how sure a query must be, 0 to 1 (default: the model's).
+        """
+        return detect(
+            self,
+            image,
+            self.categories,
+            self.config.shortest,
+            self.config.longest,
+            self.config.threshold if threshold is None else threshold,
+        )
+
+    def trainable_summary(self) -> str:
+        """Return a table of the parts and what training changes of them."""
+        return trainable_summary(self)
+
+
+def build_model(
+    config: ModelConfig, categories: Categories
+) -> PanopticModel | DetectionModel:
     """Return the model of a configuration, with random weights."""
     if config.num_classes != len(categories):
         raise ConfigError(
@@ -134,39 +185,48 @@ def build_model(config: ModelConfig, categories: Categories) -> PanopticModel:
             f"of categories {len(categories)}; they must agree."
         )
     body = build_resnet(config)
-    model = PanopticModel(
-        detr=DETR(
-            backbone=Backbone(body, config.exact_padding),
-            position=SinePositionalEncoding(
-                width=config.width,
-                temperature=config.temperature,
-                cycles=config.cycles,
-            ),
-            transformer=Transformer(
+    detr = build_detr(config, body)
+    if not config.masks:
+        model = DetectionModel(detr)
+    else:
+        model = PanopticModel(
+            detr=detr,
+            bbox_attention=AttentionMaps(
                 width=config.width,
                 heads=config.heads,
-                encoder_layers=config.encoder_layers,
-                decoder_layers=config.decoder_layers,
-                feedforward=config.feedforward,
-                dropout=config.dropout,
+                joint_softmax=config.joint_softmax,
             ),
-            num_classes=config.num_classes,
-            num_queries=config.num_queries,
-        ),
-        bbox_attention=AttentionMaps(
-            width=config.width,
-            heads=config.heads,
-            joint_softmax=config.joint_softmax,
-        ),
-        mask_head=MaskHead(
-            width=config.width,
-            heads=config.heads,
-            pyramid_channels=tuple(body.channels[:3]),
-            context=config.context,
-            map_gain=config.map_gain,
-            pyramid=config.pyramid,
-        ),
-        threshold=config.threshold,
-    )
+            mask_head=MaskHead(
+                width=config.width,
+                heads=config.heads,
+                pyramid_channels=tuple(body.channels[:3]),
+                context=config.context,
+                map_gain=config.map_gain,
+                pyramid=config.pyramid,
+            ),
+            threshold=config.threshold,
+        )
     model.config, model.categories = config, categories
     return model
+
+
+def build_detr(config: ModelConfig, body: ResNet) -> DETR:
+    """Return the detector of a configuration around a ResNet."""
+    return DETR(
+        backbone=Backbone(body, config.exact_padding),
+        position=SinePositionalEncoding(
+            width=config.width,
+            temperature=config.temperature,
+            cycles=config.cycles,
+        ),
+        transformer=Transformer(
+            width=config.width,
+            heads=config.heads,
+            encoder_layers=config.encoder_layers,
+            decoder_layers=config.decoder_layers,
+            feedforward=config.feedforward,
+            dropout=config.dropout,
+        ),
+        num_classes=config.num_classes,
+        num_queries=config.num_queries,
+    )

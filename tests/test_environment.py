@@ -172,7 +172,8 @@ TOP = {"book", "cli", "commands", "plots", "__main__", "__init__"}
 def test_nothing_below_imports_plots_book_or_cli(path):
     """Drawing is called by a prediction that shows itself, when it does."""
     assert top_imports(path) & TOP == set()
-    inside = {"plots"} if path.stem == "prediction" else set()
+    draws = path.stem in ("prediction", "detections")
+    inside = {"plots"} if draws else set()
     assert imports(path) & TOP <= inside
 
 

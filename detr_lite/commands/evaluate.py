@@ -38,6 +38,7 @@ def run(args) -> None:
         result = evaluate(
             model,
             split,
+            masks=model.config.masks,
             progress=lambda batches: tqdm(
                 batches, "evaluate", leave=False, disable=None
             ),

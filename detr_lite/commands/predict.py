@@ -22,10 +22,14 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Segment each picture, and write all results or none."""
+    """Segment each picture, and write all results or none.
+
+    A model without masks gives pictures with boxes alone.
+    """
     from tqdm import tqdm
 
     from detr_lite.coco import write_predictions
+    from detr_lite.detections import write_detections
     from detr_lite.images import pictures_in
     from detr_lite.weights import load_model
 
@@ -46,5 +50,14 @@ def run(args) -> None:
         predictions = (
             (path, model.predict(path, args.threshold)) for path in bar
         )
-        write_predictions(predictions, model.categories, Path(args.out))
-    print(f"{len(paths)} pictures are segmented in {args.out}.")
+        if model.config.masks:
+            write_predictions(predictions, model.categories, Path(args.out))
+        else:
+            write_detections(predictions, Path(args.out))
+    if model.config.masks:
+        print(f"{len(paths)} pictures are segmented in {args.out}.")
+    else:
+        print(
+            f"{len(paths)} pictures with their boxes are in {args.out}; "
+            f"{args.model} makes no masks, so there are no panoptic files."
+        )

@@ -2,7 +2,12 @@
 
 from detr_lite.plots.attention import attention_figure
 from detr_lite.plots.maps import maps_figure
-from detr_lite.plots.pictures import enlarged, overlay, sheet
+from detr_lite.plots.pictures import (
+    boxes_overlay,
+    enlarged,
+    overlay,
+    sheet,
+)
 from detr_lite.plots.pipeline import Pipeline, pipeline_svg
 from detr_lite.plots.training import LiveCurves, curves_figure, read_log
 
@@ -10,6 +15,7 @@ __all__ = [
     "LiveCurves",
     "Pipeline",
     "attention_figure",
+    "boxes_overlay",
     "curves_figure",
     "enlarged",
     "maps_figure",

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from detr_lite.detections import Detections
 from detr_lite.prediction import Prediction
 
 
@@ -52,17 +53,51 @@ def overlay(
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(max(11, min(image.size) // 32))
     for segment in prediction.segments:
-        x, y = _anchor(ids == segment.id)
         name = prediction.categories[segment.label].name
         text = f"{name} {segment.score:.2f}" if scores else name
-        box = draw.textbbox((x, y), text, font=font, anchor="mm")
-        dx = max(2 - box[0], 0) + min(image.width - 2 - box[2], 0)
-        draw.rectangle(
-            (box[0] + dx - 2, box[1] - 1, box[2] + dx + 2, box[3] + 1),
-            fill=(0, 0, 0),
-        )
-        draw.text((x + dx, y), text, (255, 255, 255), font, anchor="mm")
+        _write(draw, _anchor(ids == segment.id), text, font, image.width)
     return image
+
+
+def boxes_overlay(detections: Detections, smallest: int = 384) -> Image.Image:
+    """Return the picture with its boxes in their classes' colors, named.
+
+    Small pictures are enlarged to `smallest` pixels a side.
+    """
+    image = enlarged(detections.image, smallest)
+    factor = image.width / detections.image.shape[2]
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(11, min(image.size) // 32))
+    width = max(2, min(image.size) // 160)
+    rows = [
+        (detections.categories[label], score, box)
+        for label, score, box in zip(
+            detections.labels.tolist(),
+            detections.scores.tolist(),
+            (detections.boxes * factor).round().int().tolist(),
+            strict=True,
+        )
+    ]
+    # The surest box is drawn last, and every name lies over every box.
+    for category, _, (x0, y0, x1, y1) in reversed(rows):
+        corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
+        draw.rectangle(corners, outline=category.color, width=width)
+    for category, score, (x0, y0, x1, _) in reversed(rows):
+        middle = (x0 + x1) // 2, max(y0, font.size // 2 + 2)
+        _write(draw, middle, f"{category.name} {score:.2f}", font, image.width)
+    return image
+
+
+def _write(draw, point: tuple[int, int], text: str, font, width: int) -> None:
+    """Write white on black around a point, inside a picture's width."""
+    x, y = point
+    box = draw.textbbox((x, y), text, font=font, anchor="mm")
+    dx = max(2 - box[0], 0) + min(width - 2 - box[2], 0)
+    draw.rectangle(
+        (box[0] + dx - 2, box[1] - 1, box[2] + dx + 2, box[3] + 1),
+        fill=(0, 0, 0),
+    )
+    draw.text((x + dx, y), text, (255, 255, 255), font, anchor="mm")
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
