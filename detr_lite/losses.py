@@ -18,11 +18,13 @@ def class_loss(
     matching: Matching,
     targets: Sequence[Target],
     no_object_weight: float,
+    total: float | None = None,
 ) -> Tensor:
     """Return the cross-entropy; unmatched queries should say "no object".
 
     logits: (B, N, K + 1).  The mean is weighted, as in the original: with
     100 queries and 7 segments, a weight of 0.1 makes both sides even.
+    total: the sum of the weights, by default of this batch's queries.
     """
     no_object = logits.shape[-1] - 1
     wanted = torch.full(logits.shape[:2], no_object, device=logits.device)
@@ -31,7 +33,11 @@ def class_loss(
     )
     weight = torch.ones(no_object + 1, device=logits.device)
     weight[no_object] = no_object_weight
-    return F.cross_entropy(logits.transpose(1, 2).float(), wanted, weight)
+    if total is None:
+        matched = len(matching.query)
+        total = matched + (wanted.numel() - matched) * no_object_weight
+    rows = logits.transpose(1, 2).float()
+    return F.cross_entropy(rows, wanted, weight, reduction="sum") / total
 
 
 def box_losses(
@@ -137,16 +143,24 @@ class DetectionLoss:
         matchings: Sequence[Matching],
         targets: Sequence[Target],
         num_boxes: float,
+        class_weight: float | None = None,
     ) -> dict[str, Tensor]:
         """Return {"loss": the sum to minimize, and the last layer's parts}.
 
-        matchings: one for each decoder layer.
+        matchings: one for each decoder layer; num_boxes, class_weight: what
+        the losses are divided by, the latter by default of this batch.
         """
         total, parts = 0, {}
         for (logits, boxes), matching in zip(
             output.layers, matchings, strict=True
         ):
-            ce = class_loss(logits, matching, targets, self.no_object_weight)
+            ce = class_loss(
+                logits,
+                matching,
+                targets,
+                self.no_object_weight,
+                class_weight,
+            )
             l1, overlap = box_losses(boxes, matching, targets, num_boxes)
             total = total + ce + self.l1 * l1 + self.giou * overlap
             parts = {"class": ce, "l1": l1, "giou": overlap}

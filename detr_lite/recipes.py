@@ -16,10 +16,12 @@ class Phase:
             (DETR frozen, mask head only) or "joint" (all at once).
         steps: optimizer steps.
         batch_size: pictures a step, over all processes together.
-        lr: the highest learning rate; warm-up, then a cosine down to 0.
+        lr: the highest learning rate, after the warm-up.
         backbone_lr: that of the backbone, as a part of lr.
         warmup: steps of warm-up.
         clip: the highest norm of the gradient.
+        drop: the part of the steps after which the rate falls to a tenth,
+            as in the original; None: it falls along a cosine, down to 0.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Phase:
     backbone_lr: float = 0.3
     warmup: int = 50
     clip: float = 0.1
+    drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Recipe:
         no_object_weight: of "no object" in the class loss.
         seed: of the initial weights and of the order of the pictures.
         weight_decay: of AdamW.
+        freeze_stem: leave the backbone's first convolution and Res2 as they
+            are, as the original does with ImageNet's.
+        by_shape: the pictures of a step are all landscape or all portrait;
+            see BatchOrder.
     """
 
     phases: tuple[Phase, ...]
@@ -48,10 +55,46 @@ class Recipe:
     no_object_weight: float = 0.4
     seed: int = 0
     weight_decay: float = 1e-4
+    freeze_stem: bool = False
+    by_shape: bool = False
 
     def starts_from_scratch(self) -> bool:
         """Return whether the backbone is trained before the boxes."""
         return self.phases[0].name == "backbone"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a recipe is run: speed and memory, not what is learned.
+
+    Attributes:
+        precision: of the model's arithmetic: "no" (float32), "bf16", or
+            "fp16" for GPUs without bf16.
+        accumulate: micro-batches that a process's pictures of a step are
+            computed in, one after the other; less memory, the same step.
+        checkpoint_masks: compute the mask head's activations twice instead
+            of keeping them; less memory, the same gradients.
+        workers: processes that load pictures, for each training process.
+    """
+
+    precision: str = "no"
+    accumulate: int = 1
+    checkpoint_masks: bool = False
+    workers: int = 0
+
+    def __post_init__(self):
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ConfigError(
+                f"precision must be no, bf16 or fp16, not {self.precision!r}."
+            )
+        if self.accumulate < 1:
+            raise ConfigError(
+                f"accumulate must be at least 1, not {self.accumulate}."
+            )
+        if self.workers < 0:
+            raise ConfigError(
+                f"workers must not be negative, it is {self.workers}."
+            )
 
 
 PRESETS = {
@@ -75,8 +118,11 @@ TRAIN_COUNTS = {"quick": 8192, "full": 16384}  # scenes to train on
 
 
 def learning_rate(phase: Phase, step: int) -> float:
-    """Return the rate of a step: linear warm-up, then a cosine down to 0."""
+    """Return the rate of a step: linear warm-up, then the fall of a phase."""
     warm = min(1.0, (step + 1) / max(phase.warmup, 1))
+    if phase.drop is not None:
+        late = step >= phase.drop * phase.steps
+        return phase.lr * warm * (0.1 if late else 1.0)
     return phase.lr * warm * (1 + math.cos(math.pi * step / phase.steps)) / 2
 
 

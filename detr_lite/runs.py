@@ -8,12 +8,14 @@ import contextlib
 import io
 import json
 import math
+import os
 import pickle
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from detr_lite.errors import ConfigError, DataError
@@ -44,15 +46,26 @@ class Progress:
 
 
 class Run:
-    """The files of a run, and its reports."""
+    """The files of a run, and its reports.
 
-    def __init__(self, recipe, out, accelerator, watch, checkpoint_seconds):
+    Only the main process writes.  Where processes must agree or are asked
+    for their state, all of them have to call a method: report, checkpoint,
+    phase_done and finish.
+    """
+
+    def __init__(
+        self, recipe, engine, out, accelerator, watch, checkpoint_seconds
+    ):
         self.recipe, self.out, self.watch = recipe, out, watch
         self.accelerator = accelerator
+        # What a checkpoint belongs to; workers change no bit.
+        self.settings = json.dumps(
+            [asdict(recipe), asdict(replace(engine, workers=0))]
+        )
         self.main = accelerator.is_main_process
         self.began = self.saved = time.monotonic()
         self.checkpoint_seconds = checkpoint_seconds
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.metrics: dict[str, float] = {}
 
@@ -60,6 +73,11 @@ class Run:
     def path(self) -> Path:
         """Where the checkpoint is."""
         return self.out / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """Where the log is, a line of JSON for each report."""
+        return self.out / "log.jsonl"
 
     def start(self, model, resume: bool) -> tuple[int, int, dict]:
         """Return the phase and step to begin at, and the trainer's state."""
@@ -70,6 +88,7 @@ class Run:
                 f"{self.out} already holds a run; go on with it by --resume "
                 "or name another folder."
             )
+        self.accelerator.wait_for_everyone()  # all have looked
         if self.main:
             with staged(self.out) as stage:
                 (stage / "log.jsonl").write_text("")
@@ -77,7 +96,7 @@ class Run:
 
     def _resume(self, model) -> tuple[int, int, dict]:
         try:
-            saved = torch.load(self.path, weights_only=True)
+            saved = torch.load(self.path, "cpu", weights_only=True)
         except FileNotFoundError:
             raise ConfigError(
                 f"{self.out} holds no unfinished run to resume; "
@@ -88,14 +107,38 @@ class Run:
                 f"{self.path} cannot be read ({type(error).__name__}); "
                 "delete it and start again."
             ) from None
-        if saved["recipe"] != json.dumps(asdict(self.recipe)):
+        if saved["settings"] != self.settings:
             raise ConfigError(
                 f"{self.path} belongs to a run with other settings; resume "
                 "it with those, or name another folder."
             )
+        processes = len(saved["processes"])
+        if processes != self.accelerator.num_processes:
+            raise ConfigError(
+                f"{self.path} belongs to a run of {processes} processes, "
+                f"and here are {self.accelerator.num_processes}; resume it "
+                "with as many."
+            )
         model.load_state_dict(saved["model"])
-        torch.set_rng_state(saved["rng"])
+        self.own = saved["processes"][self.accelerator.process_index]
+        self.sums = {
+            name: value.to(self.accelerator.device)
+            for name, value in self.own["sums"].items()
+        }
+        self.count = self.own["count"]
+        self.restore_random_state()
+        if self.main:
+            # Steps after the checkpoint come again, and so do their lines.
+            with contextlib.suppress(FileNotFoundError):
+                size = self.log.stat().st_size
+                os.truncate(self.log, min(saved["log"], size))
         return saved["phase"], saved["step"], saved["trainer"]
+
+    def restore_random_state(self) -> None:
+        """Go on with the random numbers of the checkpoint."""
+        torch.set_rng_state(self.own["rng"])
+        if "cuda_rng" in self.own:
+            torch.cuda.set_rng_state(self.own["cuda_rng"])
 
     def collect(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to the next report."""
@@ -105,7 +148,13 @@ class Run:
 
     def report(self, phase: Phase, step: int) -> None:
         """Tell and log the mean losses since the last report."""
-        means = {k: float(v) / self.count for k, v in self.sums.items()}
+        names = list(self.sums)
+        sums = torch.stack([self.sums[name].float() for name in names])
+        sums = self.accelerator.reduce(sums, "mean").tolist()
+        means = {
+            name: value / self.count
+            for name, value in zip(names, sums, strict=True)
+        }
         self.sums, self.count = {}, 0
         if not math.isfinite(means["loss"]):
             raise DataError(
@@ -139,47 +188,56 @@ class Run:
         if not self.main:
             return
         line["seconds"] = round(time.monotonic() - self.began, 1)
-        path = self.out / "log.jsonl"
         try:
-            with path.open("a") as file:
+            with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise cannot_write(path, error) from None
+            raise cannot_write(self.log, error) from None
 
     def checkpoint(self, model, trainer, phase: int, step: int) -> None:
         """Save the state, if the last time was long enough ago."""
         due = time.monotonic() - self.saved >= self.checkpoint_seconds
-        if due and self.main:
+        if self.accelerator.num_processes > 1:  # by the main one's clock
+            due = broadcast_object_list([due])[0]
+        if due:
             self._save(model, phase, step, trainer.state())
 
     def phase_done(self, model, phase: int) -> None:
         """Save what a phase leaves: the next one may start from it."""
-        if not self.main:
-            return
-        if self.recipe.phases[phase].name == "backbone":
+        if self.main and self.recipe.phases[phase].name == "backbone":
             with staged_file(self.out / BACKBONE_FILE) as part:
                 save_backbone(model, part)
         self._save(model, phase + 1, 0, {})
 
     def _save(self, model, phase: int, step: int, trainer: dict) -> None:
+        """Write a checkpoint once all processes have come to it."""
+        own = {"rng": torch.get_rng_state(), "count": self.count}
+        own["sums"] = {k: v.cpu() for k, v in self.sums.items()}
+        if self.accelerator.device.type == "cuda":
+            own["cuda_rng"] = torch.cuda.get_rng_state()
+        processes = gather_object([own])
+        self.saved = time.monotonic()
+        if not self.main:
+            return
         buffer = io.BytesIO()
         torch.save(
             {
-                "recipe": json.dumps(asdict(self.recipe)),
+                "settings": self.settings,
                 "phase": phase,
                 "step": step,
                 "model": model.state_dict(),
                 "trainer": trainer,
-                "rng": torch.get_rng_state(),
+                "processes": processes,
+                "log": self.log.stat().st_size if self.log.exists() else 0,
             },
             buffer,
         )
         with staged_file(self.path) as part:
             part.write_bytes(buffer.getbuffer())
-        self.saved = time.monotonic()
 
     def finish(self, model, evaluation: Evaluation) -> None:
         """Write the results; the checkpoint has done its work."""
+        self.accelerator.wait_for_everyone()
         if not self.main:
             return
         with staged(self.out) as stage:

@@ -37,7 +37,7 @@ WHOLE = {  # the modules of which every name is built, by chapter
 }
 PARTS = {  # and what is built of others
     "evaluation": {"PanopticQuality"},
-    "training": {"MatchedQueries"},
+    "phases": {"MatchedQueries"},
     "samples": {"boxes_from_id_map"},
 }
 UNIT_TESTS = {

@@ -15,9 +15,9 @@ from detr_lite.matching import HungarianMatcher
 from detr_lite.models import build_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.phases import MatchedQueries
 from detr_lite.samples import collate, pad_images
 from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.training import MatchedQueries
 
 THINGS = [c.isthing for c in SCENE_CATEGORIES]
 

@@ -17,18 +17,14 @@ from support import (
     same_weights,
 )
 
+from detr_lite.batches import BatchOrder, Share
 from detr_lite.errors import ConfigError, DataError, OutputError
 from detr_lite.models import build_model
+from detr_lite.phases import PhaseTrainer, memory_format
 from detr_lite.recipes import PRESETS, Phase, learning_rate, preset
 from detr_lite.samples import Part
 from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import (
-    BatchOrder,
-    PhaseTrainer,
-    ProgressBar,
-    memory_format,
-    train,
-)
+from detr_lite.training import ProgressBar, train
 from detr_lite.weights import load_backbone, load_model
 
 
@@ -169,6 +165,16 @@ def test_the_backbone_that_was_learned_is_the_one_that_is_used(
     assert same_weights(*bodies)
 
 
+LIMITS = (96, 160)
+
+
+class Trainer(PhaseTrainer):
+    """A phase that takes its pictures itself, all of a step's at once."""
+
+    def step(self, step):
+        return super().step(step, self.order.batches(step, Share(), LIMITS))
+
+
 def trainer(name, split, **options):
     """Return a model and the trainer of one phase of it."""
     usual = {"batch_size": 4, "lr": 1e-3, "warmup": 1, "clip": 1.0}
@@ -176,7 +182,10 @@ def trainer(name, split, **options):
     torch.manual_seed(1)
     model = build_model(CONFIG, SCENE_CATEGORIES)
     recipe = replace(TINY, phases=(phase,))
-    return model, PhaseTrainer(model, phase, recipe, split, 0, Accelerator())
+    order = BatchOrder(split, phase, seed=0)
+    made = Trainer(model, phase, recipe, order, Accelerator())
+    made.order = order
+    return model, made
 
 
 def copied(module):
@@ -271,9 +280,6 @@ def test_a_phase_learns_one_picture_by_heart(scenes, name):
 def test_an_unknown_phase_is_refused(scenes):
     with pytest.raises(ConfigError, match="'mask'"):
         trainer("mask", scenes)
-
-
-LIMITS = (96, 160)
 
 
 def order(scenes, size):

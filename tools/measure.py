@@ -24,15 +24,11 @@ from detr_lite.evaluation import evaluate
 from detr_lite.losses import MaskLoss
 from detr_lite.matching import HungarianMatcher
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.phases import MatchedQueries
 from detr_lite.recipes import preset
 from detr_lite.samples import collate
 from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
-from detr_lite.training import (
-    MatchedQueries,
-    ProgressBar,
-    scenes_data,
-    train,
-)
+from detr_lite.training import ProgressBar, scenes_data, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tools" / "measured.json"

@@ -1,0 +1,245 @@
+"""Batches: which pictures make up a step, and how they are loaded.
+
+Both follow from the seed and the step's number alone.  The number of
+processes, of micro-batches and of workers only says who loads which part.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from detr_lite.errors import ConfigError, DataError, DetrLiteError
+from detr_lite.recipes import Phase
+from detr_lite.samples import (
+    TARGET_FIELDS,
+    Batch,
+    Sample,
+    Split,
+    Target,
+    collate,
+    fit_sample,
+    flip,
+)
+
+Transform = Callable[[Sample, torch.Generator], Sample]
+
+
+class BatchOrder:
+    """Which pictures make up step number s: a function of the seed and s.
+
+    The pictures come in an endless series of shuffles, each of which has
+    every picture once; a step takes the next ones.
+
+    Args:
+        split: the pictures.
+        phase: its batch_size is the number of pictures a step.
+        seed: of the shuffles and of what is drawn for a picture.
+        transform: makes of a sample what the model sees, the size included;
+            by default half of the pictures are mirrored, and all are fitted
+            into the limits that `batch` is given.
+        by_shape: the pictures of a step are all landscape (or square), or
+            all portrait, so that little of a batch is padding.  Then each
+            group has its own series of shuffles, and the groups take turns
+            in proportion to their sizes: after any number of steps each has
+            had its share of the steps to within one, and no picture of a
+            group was seen more than once more than another.  Needs
+            `split.sizes`, the (H, W) of each picture.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        phase: Phase,
+        seed: int,
+        transform: Transform | None = None,
+        by_shape: bool = False,
+    ):
+        self.split, self.size, self.seed = split, phase.batch_size, seed
+        self.transform = transform
+        self.groups = [list(range(len(split)))]
+        if by_shape:
+            self.groups = _by_shape(split)
+        self._shuffles = [(-1, [])] * len(self.groups)
+
+    def batch(
+        self, step: int, rank: int, processes: int, limits: tuple[int, int]
+    ) -> Batch:
+        """Return this process's part of the step's batch."""
+        return self.batches(step, Share(rank, processes), limits)[0]
+
+    def batches(
+        self, step: int, share: "Share", limits: tuple[int, int]
+    ) -> list[Batch]:
+        """Return this process's part of the step, in micro-batches."""
+        generator = self._generator(2 * step + 1)
+        draw = torch.rand if self.transform is None else _seeds
+        pairs = list(
+            zip(
+                self.indices(step),
+                draw(self.size, generator=generator).tolist(),
+                strict=True,
+            )
+        )[share.rank :: share.processes]
+        samples = [self._sample(i, drawn, limits) for i, drawn in pairs]
+        return [collate(samples[i :: share.parts]) for i in range(share.parts)]
+
+    def indices(self, step: int) -> list[int]:
+        """Return the positions in the split of the step's pictures."""
+        group, step = self._turn(step)
+        first = step * self.size
+        return [self._index(group, first + i) for i in range(self.size)]
+
+    def _turn(self, step: int) -> tuple[int, int]:
+        """Return the group of a step, and which of the group's steps it is."""
+        if len(self.groups) == 1:
+            return 0, step
+        pictures, portraits = len(self.split), len(self.groups[1])
+        before = step * portraits // pictures
+        if (step + 1) * portraits // pictures > before:
+            return 1, before
+        return 0, step - before
+
+    def _index(self, group: int, number: int) -> int:
+        """Return the number-th index of an endless series of shuffles."""
+        indices = self.groups[group]
+        epoch, place = divmod(number, len(indices))
+        if epoch != self._shuffles[group][0]:
+            shuffle = torch.randperm(
+                len(indices),
+                generator=self._generator(2 * epoch + group * 2**31),
+            )
+            self._shuffles[group] = (
+                epoch,
+                [indices[i] for i in shuffle.tolist()],
+            )
+        return self._shuffles[group][1][place]
+
+    def _sample(
+        self, index: int, drawn: float, limits: tuple[int, int]
+    ) -> Sample:
+        """Return a picture as the model sees it."""
+        sample = self.split[index]
+        classes = len(self.split.categories)
+        if len(sample.labels) and int(sample.labels.max()) >= classes:
+            raise DataError(
+                f"{sample.name} has a segment of label "
+                f"{int(sample.labels.max())}, but there are {classes} "
+                f"categories, so the labels are 0 to {classes - 1}; mend the "
+                "label or the list of categories."
+            )
+        if self.transform is not None:
+            generator = torch.Generator().manual_seed(drawn)
+            return self.transform(sample, generator)
+        sample = fit_sample(sample, *limits)
+        return flip(sample) if drawn < 0.5 else sample
+
+    def _generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 2**32 + number)
+
+
+def _seeds(count: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(2**31, (count,), generator=generator)
+
+
+def _by_shape(split: Split) -> list[list[int]]:
+    """Return the indices of landscapes and of portraits, if there are any."""
+    sizes = getattr(split, "sizes", None)
+    if sizes is None:
+        raise ConfigError(
+            "To put pictures of one shape together their sizes must be "
+            "known: the data need `sizes`, a list of (H, W)."
+        )
+    groups: list[list[int]] = [[], []]
+    for index, (height, width) in enumerate(sizes):
+        groups[height > width].append(index)
+    return [group for group in groups if group]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a process sees of a step: one picture of `processes`, in parts.
+
+    Attributes:
+        rank: of the process, 0 to processes - 1.
+        processes: how many there are.
+        parts: micro-batches that the process's pictures are dealt out to.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    parts: int = 1
+
+
+def load_steps(
+    order: BatchOrder,
+    steps: range,
+    share: Share,
+    limits: tuple[int, int],
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[list[Batch]]:
+    """Yield the micro-batches of each step, made by worker processes.
+
+    What is yielded does not depend on their number; with none the caller's
+    process makes the batches itself.
+    """
+    if not workers:
+        for step in steps:
+            yield order.batches(step, share, limits)
+        return
+    loader = DataLoader(
+        _Steps(order, share, limits),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        # A generator of its own: the usual one's state would change, and
+        # with it the dropout after it.
+        generator=torch.Generator(),
+    )
+    for item in loader:
+        if isinstance(item, DetrLiteError):
+            raise item
+        yield [_unpacked(*packed) for packed in item]
+
+
+class _Steps(Dataset):
+    """The steps by number, in a form that travels between processes."""
+
+    def __init__(
+        self, order: BatchOrder, share: Share, limits: tuple[int, int]
+    ):
+        self.order, self.share, self.limits = order, share, limits
+
+    def __getitem__(self, step: int):
+        try:
+            batches = self.order.batches(step, self.share, self.limits)
+        except DetrLiteError as error:
+            return error  # raised, it would arrive wrapped in a traceback
+        return [_packed(batch) for batch in batches]
+
+
+def _packed(batch: Batch) -> tuple:
+    """Return the batch without samples, and its targets as arrays.
+
+    Each tensor travels as an open file, of which a process may have about a
+    thousand; the targets of a batch have hundreds.
+    """
+    targets = [
+        [getattr(target, name).numpy() for name in TARGET_FIELDS]
+        for target in batch.targets
+    ]
+    return batch.images, batch.padding_mask, targets
+
+
+def _unpacked(images: Tensor, padding_mask: Tensor, targets: list) -> Batch:
+    made = [Target(*map(torch.from_numpy, fields)) for fields in targets]
+    return Batch(images, padding_mask, made, samples=[])
+
+
+def _as_it_is(item):
+    return item
