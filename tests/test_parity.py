@@ -1,88 +1,22 @@
 """The model computes what `transformers` computes with the same weights.
 
 Nothing is downloaded: both start from the same random weights.  The names of
-one are translated into the names of the other by the table below, and the
-loading is strict: every tensor of either model takes part.
+one are translated into the names of the other, and the loading is strict:
+every tensor of either model takes part.
 """
-
-import re
 
 import pytest
 import torch
 from support import randomized
 from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
 
+from detr_lite.layouts import convert
 from detr_lite.models import ModelConfig, build_model
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.samples import Categories, Category
 
 # Thirty times the widest tolerance below.
 FLOOR = 3e-3
-
-NAMES = [
-    (r"^detr\.backbone\.0\.body\.conv1\.", "RES.embedder.embedder.conv1."),
-    (r"^detr\.backbone\.0\.body\.bn1\.", "RES.embedder.embedder.bn1."),
-    (r"^detr\.backbone\.0\.body\.layer", "RES.encoder.stages.layer"),
-    (r"^RES\.", "detr.model.backbone.model."),
-    (r"^detr\.transformer\.decoder\.norm\.", "detr.model.decoder.layernorm."),
-    (r"^detr\.transformer\.", "detr.model."),
-    (r"\.out_proj\.", ".o_proj."),
-    (r"\.multihead_attn\.", ".encoder_attn."),
-    (r"\.linear([12])\.", r".mlp.fc\1."),
-    (r"(decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
-    (r"(layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
-    (r"(layers\.\d+)\.norm[23]\.", r"\1.final_layer_norm."),
-    (r"^detr\.class_embed\.", "detr.class_labels_classifier."),
-    (r"^detr\.bbox_embed\.", "detr.bbox_predictor."),
-    (r"^detr\.query_embed\.", "detr.model.query_position_embeddings."),
-    (r"^detr\.input_proj\.", "detr.model.input_projection."),
-    (r"\.([qk])_linear\.", r".\1_proj."),
-    (r"^mask_head\.lay([12])\.", r"mask_head.conv\1.conv."),
-    (r"^mask_head\.gn([12])\.", r"mask_head.conv\1.norm."),
-    (r"^mask_head\.out_lay\.", "mask_head.output_conv."),
-]
-
-
-def translated(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    result = {}
-    for name, tensor in state.items():
-        for pattern, text in NAMES:
-            name = re.sub(pattern, text, name)
-        name = re.sub(
-            r"^mask_head\.(adapter|lay|gn)(\d)\.",
-            lambda m: {
-                "adapter": f"mask_head.fpn_stages.{int(m[2]) - 1}"
-                ".fpn_adapter.",
-                "lay": f"mask_head.fpn_stages.{int(m[2]) - 3}.refine.conv.",
-                "gn": f"mask_head.fpn_stages.{int(m[2]) - 3}.refine.norm.",
-            }[m[1]],
-            name,
-        )
-        name = re.sub(
-            r"\.layer(\d)\.(\d+)\.",
-            lambda m: f".{int(m[1]) - 1}.layers.{m[2]}.",
-            name,
-        )
-        name = re.sub(r"\.downsample\.0\.", ".shortcut.convolution.", name)
-        name = re.sub(r"\.downsample\.1\.", ".shortcut.normalization.", name)
-        if ".embedder." in name:
-            name = name.replace(".conv1.", ".convolution.")
-            name = name.replace(".bn1.", ".normalization.")
-        name = re.sub(
-            r"(stages\.\d+\.layers\.\d+)\.(conv|bn)(\d)\.",
-            lambda m: (
-                f"{m[1]}.layer.{int(m[3]) - 1}."
-                + {"conv": "convolution.", "bn": "normalization."}[m[2]]
-            ),
-            name,
-        )
-        if "in_proj_" in name:
-            for letter, rows in zip("qkv", tensor.chunk(3), strict=True):
-                part = name.replace("in_proj_", f"{letter}_proj.")
-                result[part] = rows
-        else:
-            result[name] = tensor
-    return result
 
 
 @pytest.fixture(params=["basic", "bottleneck"])
@@ -130,7 +64,9 @@ def pair(request):
             num_queries=7,
         )
     ).eval()
-    theirs.load_state_dict(translated(ours.state_dict()), strict=True)
+    theirs.load_state_dict(
+        convert(ours.state_dict(), "transformers5", own_resnet=True)
+    )
     return ours, theirs
 
 

@@ -1,0 +1,145 @@
+"""Files of weights are read without running anything that is in them."""
+
+import argparse
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support import Malicious
+
+from detr_lite.checkpoints import read_checkpoint
+from detr_lite.errors import WeightsError
+
+FORMATS = [True, False]  # zip files, and those of torch before 1.6
+
+
+@pytest.fixture
+def state():
+    return {"a.weight": torch.randn(3, 4), "a.bias": torch.randn(3)}
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def refused(path, *words):
+    with pytest.raises(WeightsError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("new", FORMATS)
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_state_dict_of_torch_is_read(state, tmp_path, new, wrapped):
+    path = tmp_path / "weights.pth"
+    content = {"model": state} if wrapped else state
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    text, found = read_checkpoint(path)
+    assert text == {}
+    assert same(found, state)
+
+
+@pytest.mark.parametrize("new", FORMATS)
+def test_a_training_checkpoint_of_the_original_is_read(tmp_path, new):
+    """It holds optimizer, schedule and the Namespace of its arguments."""
+    model = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 200)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    arguments = argparse.Namespace(
+        lr=1e-4, masks=True, device="cuda", frozen_weights=None
+    )
+    path = tmp_path / "checkpoint.pth"
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "lr_scheduler": schedule.state_dict(),
+            "epoch": 7,
+            "args": arguments,
+        },
+        path,
+        _use_new_zipfile_serialization=new,
+    )
+    assert same(read_checkpoint(path)[1], model.state_dict())
+
+
+def test_a_safetensors_file_is_read_under_any_name(state, tmp_path):
+    for name in ("model.safetensors", "model.pth"):
+        save_file(state, tmp_path / name, {"format": "pt"})
+        text, found = read_checkpoint(tmp_path / name)
+        assert text == {"format": "pt"}
+        assert same(found, state)
+
+
+@pytest.mark.parametrize("writer", [*FORMATS, 0, 2, 3, 4, 5])
+def test_code_in_a_pickle_does_not_run(tmp_path, writer):
+    proof, path = tmp_path / "proof", tmp_path / "model.pth"
+    content = {"model": {"weight": Malicious(proof)}}
+    if writer in FORMATS and isinstance(writer, bool):
+        torch.save(content, path, _use_new_zipfile_serialization=writer)
+        refused(path, "pickle", "code")
+    else:
+        path.write_bytes(pickle.dumps(content, writer))
+        refused(path)
+    assert not proof.exists()
+    # The bait works.
+    if isinstance(writer, bool):
+        torch.load(path, weights_only=False)
+    else:
+        pickle.loads(path.read_bytes())
+    assert proof.read_text() == "code ran"
+
+
+def test_a_namespace_is_allowed_here_alone(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(
+        {"model": {"a": torch.ones(1)}, "x": argparse.Namespace()}, path
+    )
+    read_checkpoint(path)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("new", FORMATS)
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.6, 0.99])
+def test_a_pickle_that_is_cut_off_is_refused(state, tmp_path, new, part):
+    path = tmp_path / "model.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=new)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(2, int(len(whole) * part))])
+    refused(path, "cut off")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
+def test_a_safetensors_file_that_is_cut_off_is_refused(state, tmp_path, part):
+    path = tmp_path / "model.safetensors"
+    save_file(state, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    refused(path, "cut off")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"model": {}}, [torch.ones(1)], {"a": 3}, {"model": {"a": "b"}},
+     {1: torch.ones(1)}, torch.ones(2)],
+)  # fmt: skip
+def test_a_pickle_of_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "model.pth"
+    torch.save(content, path)
+    refused(path, "state dict")
+
+
+def test_missing_files_folders_and_text_are_refused(tmp_path):
+    refused(tmp_path / "gone.pth", "There is no file")
+    refused(tmp_path, "is a folder")
+    (tmp_path / "notes.txt").write_text("these are no weights")
+    refused(tmp_path / "notes.txt")
