@@ -25,10 +25,11 @@ test:
 	@echo "Running the whole test suite: 1 minute to set up the environment" \
 	    "the first time, then up to 20 minutes on two cores."
 	@tools/setup_env.sh
-	@.venv/bin/python -m pytest --nbval --nbval-current-env \
-	    --nbval-cell-timeout=1200 \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --nbval \
+	    --nbval-current-env --nbval-cell-timeout=1200 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg \
-	    --junitxml=_build/tests.xml tests book
+	    --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+	    --no-loadscope-reorder --junitxml=_build/tests.xml tests book
 	@echo "Every test passed; the report is _build/tests.xml"
 
 weave:

@@ -19,6 +19,19 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("suite")
 
+# Files whose tests take longest.  Several processes share the suite, a file
+# at a time: with these first, none is left alone with one of them at the end.
+SLOW = ["06_train_and_evaluate.ipynb", "test_site.py", "test_build.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Put the slow files first; the order within a file stays."""
+    items.sort(
+        key=lambda item: (
+            SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
+        )
+    )
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
