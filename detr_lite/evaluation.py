@@ -130,9 +130,9 @@ class BoxAP:
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
-        self._images: list[dict] = []
-        self._truth: list[dict] = []
-        self._found: list[np.ndarray] = []
+        # For each picture its true segments, and (N, 6) found boxes: x, y,
+        # width, height, score, category id.
+        self._pictures: list[tuple[list[dict], np.ndarray]] = []
 
     def update(
         self,
@@ -148,8 +148,7 @@ class BoxAP:
         size: (H, W); scores: (N, K) class probabilities; boxes: (N, 4)
         cxcywh, relative; true_labels: (T,); true_boxes: (T, 4) xyxy, pixels.
         """
-        number = len(self._images) + 1
-        self._images.append({"id": number})
+        truth = []
         sides = true_boxes[:, 2:] - true_boxes[:, :2]
         for label, corner, side, many in zip(
             true_labels.tolist(),
@@ -158,10 +157,8 @@ class BoxAP:
             crowd.tolist(),
             strict=True,
         ):
-            self._truth.append(
+            truth.append(
                 {
-                    "id": len(self._truth) + 1,
-                    "image_id": number,
                     "category_id": label + 1,
                     "bbox": corner + side,
                     "area": side[0] * side[1],
@@ -176,20 +173,18 @@ class BoxAP:
         )
         corners[:, 2:] -= corners[:, :2]
         rows = torch.cat(
-            (
-                torch.full_like(best[:, None], number),
-                corners,
-                best[:, None],
-                labels[:, None].float() + 1,
-            ),
-            1,
+            (corners, best[:, None], labels[:, None].float() + 1), 1
         )
-        self._found.append(rows.double().cpu().numpy())
+        self._pictures.append((truth, rows.double().cpu().numpy()))
+
+    def add(self, other: "BoxAP") -> None:
+        """Count the pictures that another one has counted."""
+        self._pictures += other._pictures
 
     @property
     def segments(self) -> int:
         """How many true segments were counted."""
-        return len(self._truth)
+        return sum(len(truth) for truth, _ in self._pictures)
 
     def result(self) -> dict[str, float | list[float]]:
         """Return {"box_ap", "box_ap50", "per_class": AP of each label}."""
@@ -201,17 +196,23 @@ class BoxAP:
             "box_ap50": 0.0,
             "per_class": [float("nan")] * self.num_classes,
         }
-        if not self._truth:
+        if not self.segments:
             return nothing
+        annotations, rows = [], []
+        for number, (segments, boxes) in enumerate(self._pictures, 1):
+            for segment in segments:
+                place = {"id": len(annotations) + 1, "image_id": number}
+                annotations.append(segment | place)
+            rows.append(np.insert(boxes, 0, number, axis=1))
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO()
             truth.dataset = {
-                "images": self._images,
-                "annotations": self._truth,
+                "images": [{"id": i + 1} for i in range(len(rows))],
+                "annotations": annotations,
                 "categories": [{"id": i + 1} for i in range(self.num_classes)],
             }
             truth.createIndex()
-            found = truth.loadRes(np.concatenate(self._found))
+            found = truth.loadRes(np.concatenate(rows))
             run = COCOeval(truth, found, "bbox")
             run.evaluate()
             run.accumulate()
@@ -250,10 +251,15 @@ def evaluate(
     batch_size: int = 32,
     masks: bool = True,
     progress=None,
+    accelerator=None,
+    mode: str = "union",
 ) -> Evaluation:
     """Return box AP and PQ of a model on a split.
 
-    masks=False counts boxes alone; progress wraps the range of batches.
+    masks=False counts boxes alone; progress wraps the range of batches;
+    accelerator: of several processes, each of which takes its share of the
+    batches; all return what one process alone would.
+    mode: how stuff is merged; see panoptic_segmentation.
 
     The model may know more classes than the data, joined by category id:
     the figures are those of the data's classes.  What it finds of another
@@ -273,12 +279,17 @@ def evaluate(
     limits = (model.config.shortest, model.config.longest)
     isthing = [c.isthing for c in categories]
     device = next(model.parameters()).device
-    quality, box_ap = PanopticQuality(len(isthing)), BoxAP(len(isthing))
     was_training = model.training
     model.eval()
     starts = range(0, len(split), batch_size)
+    if accelerator is not None:
+        starts = starts[accelerator.process_index :: accelerator.num_processes]
+    counted_batches = []
     with torch.inference_mode():
         for start in progress(starts) if progress else starts:
+            quality = PanopticQuality(len(isthing))
+            box_ap = BoxAP(len(isthing))
+            counted_batches.append((start, quality, box_ap))
             stop = min(start + batch_size, len(split))
             samples = [split[i] for i in range(start, stop)]
             pictures = [resize_picture(s.image, *limits) for s in samples]
@@ -304,6 +315,7 @@ def evaluate(
                     tuple(images.shape[-2:]),
                     [tuple(p.shape[-2:]) for p in pictures],
                     [tuple(s.id_map.shape) for s in samples],
+                    mode=mode,
                 )
                 for result, sample in zip(results, samples, strict=True):
                     ids, labels = sample.segment_ids, sample.labels
@@ -315,12 +327,35 @@ def evaluate(
                         ids[sample.crowd].tolist(),
                     )
     model.train(was_training)
+    quality, box_ap = _sums(counted_batches, len(isthing), accelerator)
     if not box_ap.segments:
         raise DataError(
             "The data have no segment at all; there is nothing to compare "
             "the model with."
         )
     return _summarize(categories, counted, quality, box_ap, len(split), masks)
+
+
+def _sums(
+    batches: list[tuple[int, PanopticQuality, BoxAP]],
+    num_classes: int,
+    accelerator,
+) -> tuple[PanopticQuality, BoxAP]:
+    """Return the counts of all batches, those of other processes too.
+
+    Always batch by batch in the data's order: sums of floats depend on it.
+    """
+    if accelerator is not None and accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        batches = gather_object(batches)
+    quality, box_ap = PanopticQuality(num_classes), BoxAP(num_classes)
+    for _, some_quality, some_boxes in sorted(batches, key=lambda b: b[0]):
+        for name in ("iou", "tp", "fp", "fn"):
+            counts = getattr(quality, name)
+            counts += getattr(some_quality, name)
+        box_ap.add(some_boxes)
+    return quality, box_ap
 
 
 def to_json(result: Evaluation) -> str:

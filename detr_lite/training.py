@@ -157,7 +157,10 @@ def train(
                 trainer.finish()
             if (done % every == 0 or last) and phase.name != "backbone":
                 evaluation = evaluate(
-                    model, validation, masks=phase.name != "boxes"
+                    model,
+                    validation,
+                    masks=phase.name != "boxes",
+                    accelerator=accelerator,
                 )
                 run.evaluated(phase, done, evaluation)
                 trainer.bare.train(phase.name != "masks")
@@ -166,7 +169,7 @@ def train(
         run.phase_done(model, number)
         accelerator.free_memory()  # or it would keep the phase's module
     if evaluation is None:
-        evaluation = evaluate(model, validation)
+        evaluation = evaluate(model, validation, accelerator=accelerator)
     model.eval()
     run.finish(model, evaluation)
     return TrainResult(model, evaluation, run.out)

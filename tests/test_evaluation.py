@@ -16,10 +16,12 @@ from torch import nn
 from torch.nn import functional
 from torchmetrics.detection import PanopticQuality as TheirQuality
 
+from detr_lite import evaluation
 from detr_lite.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import DataError
 from detr_lite.evaluation import BoxAP, PanopticQuality, evaluate, to_json
+from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import PanopticOutput
 from detr_lite.samples import (
     Categories,
@@ -606,3 +608,15 @@ def test_a_class_that_the_data_lack_costs_only_what_it_covers(scenes):
     assert list(result.per_class) == [c.name for c in SCENE_CATEGORIES]
     mean = np.mean([row["pq"] for row in result.per_class.values()])
     assert result.metrics["pq"] == pytest.approx(mean)
+
+
+def test_the_mode_of_the_argmax_reaches_it(tiny_model, scenes, monkeypatch):
+    heard = []
+
+    def results(*arguments, mode):
+        heard.append(mode)
+        return panoptic_results(*arguments, mode=mode)
+
+    monkeypatch.setattr(evaluation, "panoptic_results", results)
+    evaluate(tiny_model, Part(scenes, range(2)), mode="original")
+    assert heard == ["original"]
