@@ -22,7 +22,8 @@ from detr_lite.errors import ConfigError, DataError
 from detr_lite.evaluation import Evaluation
 from detr_lite.output import cannot_write, staged, staged_file
 from detr_lite.recipes import Phase
-from detr_lite.weights import BACKBONE_FILE, save_backbone, save_model
+from detr_lite.saving import save_backbone, save_model
+from detr_lite.sources import BACKBONE_FILE
 
 
 @dataclass(frozen=True)

@@ -1,191 +1,254 @@
-"""Weights: what can be loaded, from where, and how it is checked.
+"""Weights: whole models and backbones, loaded and saved.
 
-Files are safetensors: numbers and text, no code.  The text holds the
-configuration and the categories, so a file is a whole model.
+Our own files are safetensors: numbers and text, no code.  The text holds the
+configuration and the categories, so a file is a whole model.  Files of the
+original and of transformers hold tensors alone; see detr_lite.original.
 """
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from torch import nn
 
+from detr_lite.adapting import (
+    CLASS_HEAD,
+    QUERIES,
+    LoadReport,
+    with_classes,
+    with_queries,
+)
+from detr_lite.checkpoints import read_checkpoint
+from detr_lite.coco_categories import numbered_categories
 from detr_lite.errors import ConfigError, DataError, WeightsError
-from detr_lite.models import ModelConfig, PanopticModel, build_model
+from detr_lite.layouts import State, convert, layout_of
+from detr_lite.models import (
+    DetectionModel,
+    ModelConfig,
+    PanopticModel,
+    build_model,
+)
+from detr_lite.original import categories_of, config_of
 from detr_lite.samples import Categories, Category
+from detr_lite.saving import FORMAT, save_backbone, save_model
+from detr_lite.sources import (
+    BACKBONE_FILE,
+    SOURCES,
+    imagenet_file,
+    shipped_file,
+    source_file,
+    source_named,
+)
 
-FORMAT = "detr_lite 1"
-BACKBONE_FILE = "backbone.safetensors"
+__all__ = ["load_backbone", "load_model", "save_backbone", "save_model"]
 
-
-@dataclass(frozen=True)
-class Source:
-    """One set of weights that load_model knows by name.
-
-    Attributes:
-        name: what load_model is called with.
-        file: the file in the package's data folder.
-        about: one line on what it is.
-        license: under which it may be used.
-    """
-
-    name: str
-    file: str
-    about: str
-    license: str
+Model = PanopticModel | DetectionModel
+MASKS = ("bbox_attention.", "mask_head.")
 
 
-SOURCES = {
-    "scenes": Source(
-        "scenes",
-        "scenes.safetensors",
-        "8 classes, 96 x 96 scenes; trained by `make weights`",
-        "Apache-2.0",
-    )
-}
-
-
-@cache
-def data_folder() -> Path:
-    """Return the folder of shipped files: in the package, or in the clone."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "_data", here.parent / "data"):
-        if (folder / "manifest.json").is_file():
-            return folder
-    raise WeightsError(
-        "The package's data folder is missing; install detr_lite again."
-    )
-
-
-def shipped_file(name: str) -> Path:
-    """Return a shipped file, after a look at its hash.
-
-    name: as data/manifest.json lists it.  WeightsError if the file is not
-    the one that was published.
-    """
-    path = data_folder() / name
-    manifest = json.loads((data_folder() / "manifest.json").read_text())
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        digest = None
-    if name not in manifest or digest != manifest[name]["sha256"]:
-        raise WeightsError(
-            f"{path} is missing or not the file that was published; "
-            "install detr_lite again."
-        )
-    return path
-
-
-def save_model(model: PanopticModel, path: str | Path) -> None:
-    """Write a model with its configuration and categories."""
-    _save(model, model.state_dict(), path)
-
-
-def save_backbone(model: PanopticModel, path: str | Path) -> None:
-    """Write the ResNet of a model alone, under torchvision's names."""
-    _save(model, model.detr.backbone[0].body.state_dict(), path)
-
-
-def _save(model: PanopticModel, state: dict, path: str | Path) -> None:
-    state = {k: v.detach().cpu().contiguous() for k, v in state.items()}
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(asdict(model.config)),
-        "categories": json.dumps([asdict(c) for c in model.categories]),
-    }
-    Path(path).write_bytes(_in_order(save(state, metadata)))
-
-
-def _in_order(content: bytes) -> bytes:
-    """Sort the texts in the header, so that equal models are equal files.
-
-    A file begins with the header's size and the header, JSON; safetensors
-    writes the texts in it in an order that changes from call to call.
-    """
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    return content[:8] + text.ljust(size) + content[8 + size :]
-
-
-def load_model(source: str | Path, device: str | None = None) -> PanopticModel:
+def load_model(
+    source: str | Path,
+    device: str | None = None,
+    *,
+    masks: bool | None = None,
+    num_classes: int | None = None,
+    num_queries: int | None = None,
+    categories: Sequence[Category] | None = None,
+    dilate_res5: bool | None = None,
+) -> Model:
     """Return a trained model, ready to predict.
 
-    source: a name that `detr-lite models` lists, or a .safetensors file that
-    training wrote.  device: "cpu", "cuda", ... (default: a GPU if there is
-    one).  WeightsError says what does not fit.
+    The model's `load_report` says what is not as in the file; it is empty
+    if everything is.
+
+    source: a name that `detr-lite models` lists, or a file: one that
+        training wrote, or one of the original or of transformers.  A name is
+        fetched once, and kept where torch.hub keeps weights.
+    device: "cpu", "cuda", ... (default: a GPU if there is one).
+    masks: False leaves the mask head of a file out, True puts a new one on
+        a model for boxes, for phase "masks" to train.
+    num_classes: another number of classes than the file's, with a new class
+        head.
+    categories: what the labels mean, if the file does not say, or other
+        classes, with a class head that keeps what both know.
+    num_queries: more or fewer than the file's.
+    dilate_res5: DC5, which files of the original and of transformers do not
+        tell (default: if the file's name says "dc5").
+
+    WeightsError and ConfigError say what does not fit.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = Path(source)
-    if str(source) in SOURCES:
-        path = shipped_file(SOURCES[str(source)].file)
-    elif not path.exists():
-        raise WeightsError(
-            f"{source} is neither a file nor a known model "
-            f"({', '.join(SOURCES)})."
+    path, known_dilation = _find(str(source))
+    text, state = read_checkpoint(path)
+    if dilate_res5 is None:
+        dilate_res5 = known_dilation
+    if "config" in text or layout_of(state) is None:
+        config, old = _read_metadata(path, text)
+        old_known = True
+        if dilate_res5 is not None:
+            config = replace(config, dilate_res5=dilate_res5)
+    else:
+        state = convert(state, "detr_lite")
+        if dilate_res5 is None:
+            dilate_res5 = "dc5" in path.name.lower()
+        config = config_of(state, path, dilate_res5)
+        old, old_known = categories_of(config)
+    if num_queries is not None and num_queries < 1:
+        raise ConfigError(
+            f"num_queries must be at least 1, not {num_queries}."
         )
-    metadata, state = _read(path)
-    config, categories = _read_metadata(path, metadata)
+    new = _wanted_classes(old, old_known, num_classes, categories)
+    if masks is None:
+        masks = config.masks
+    elif masks and not config.masks and categories is None:
+        _check_stuff(path, new)
+    wanted = replace(
+        config,
+        masks=masks,
+        num_classes=len(new),
+        num_queries=num_queries or config.num_queries,
+    )
     try:
-        model = build_model(config, categories)
+        model = build_model(wanted, new)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{path} describes a model that cannot be built ({error}); "
             "train it again."
         ) from None
-    _load_state(model, state, path)
+    model.load_report = _load_adapted(
+        model, state, path, config, old if old_known else None
+    )
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).eval()
 
 
 def load_backbone(
-    model: PanopticModel, path: str | Path | None = None
+    model: PanopticModel, source: str | Path | None = None
 ) -> None:
-    """Load a ResNet that phase "backbone" wrote (default: the shipped one)."""
-    if path is None:
+    """Load a ResNet's weights into a model.
+
+    source: a file that phase "backbone" wrote, or one of torchvision, whose
+    classifier is left out; "imagenet" for the weights of torchvision that
+    the original starts from; default: the shipped ones of the scenes.
+    """
+    if source is None:
         path = shipped_file(BACKBONE_FILE)
-    _, state = _read(Path(path))
-    _load_state(model.detr.backbone[0].body, state, Path(path))
+    elif source == "imagenet":
+        path = imagenet_file(model.config)
+    else:
+        path = Path(source)
+    _, state = read_checkpoint(path)
+    state = {n: t for n, t in state.items() if not n.startswith("fc.")}
+    _load_state(model.detr.backbone[0].body, state, path)
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Return the text and the tensors of a safetensors file."""
-    if path.is_dir():
-        raise WeightsError(f"{path} is a folder; name a file in it.")
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, state
-    except FileNotFoundError:
-        raise WeightsError(f"There is no file {path}.") from None
-    except (SafetensorError, OSError) as error:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start in (b"PK", b"\x80\x02", b"\x80\x04"):
-            raise WeightsError(
-                f"{path} is a pickle, which may run code; only .safetensors "
-                "files are loaded."
-            ) from None
+def _find(source: str) -> tuple[Path, bool | None]:
+    """Return the file of a name or a path, and whether it is known as DC5."""
+    known = source_named(source)
+    if known is not None:
+        return source_file(known), known.dilate_res5
+    path = Path(source)
+    if not path.exists():
         raise WeightsError(
-            f"{path} is not a whole .safetensors file ({error}); "
-            "it may be cut off: copy it again."
-        ) from None
+            f"{source} is neither a file nor a known model "
+            f"({', '.join(SOURCES)})."
+        )
+    return path, None
+
+
+def _wanted_classes(
+    old: Categories,
+    old_known: bool,
+    num_classes: int | None,
+    categories: Sequence[Category] | None,
+) -> Categories:
+    """Return what the labels of the model to build shall mean."""
+    if categories is not None:
+        new = Categories(categories)
+        if num_classes not in (None, len(new)):
+            raise ConfigError(
+                f"num_classes is {num_classes} but there are {len(new)} "
+                "categories; leave num_classes out."
+            )
+        return new
+    if num_classes in (None, len(old)):
+        return old
+    if num_classes < 1:
+        raise ConfigError(
+            f"num_classes must be at least 1, not {num_classes}."
+        )
+    return numbered_categories(num_classes)
+
+
+def _check_stuff(path: Path, categories: Categories) -> None:
+    """Refuse a mask head on boxes of things, unless that is asked for."""
+    if all(c.isthing for c in categories):
+        raise WeightsError(
+            f"{path} finds boxes of things alone, and masks of stuff cannot "
+            "be trained on it; start from panoptic weights such as "
+            "detr_resnet50_panoptic, or name categories=, and if there is "
+            "stuff in them train phase boxes first."
+        )
+
+
+def _load_adapted(
+    model: Model,
+    state: State,
+    path: Path,
+    config: ModelConfig,
+    old: Categories | None,
+) -> LoadReport:
+    """Load a file's tensors into a model that may want more or fewer.
+
+    config: that of the file; old: what its labels mean, if it is known.
+    """
+    rows = {
+        f"{CLASS_HEAD}.weight": config.num_classes + 1,
+        f"{CLASS_HEAD}.bias": config.num_classes + 1,
+        QUERIES: config.num_queries,
+    }
+    for name, count in rows.items():
+        if name not in state:
+            raise _no_tensor(path, name)
+        if state[name].shape[:1] != (count,):
+            raise WeightsError(
+                f"{path}: {name} has the shape {tuple(state[name].shape)}, "
+                f"but should have {count} rows for the number of classes and "
+                "of queries that the file tells; get it again."
+            )
+    changed = []
+    own = model.state_dict()
+    new = model.categories
+    same_count = len(new) == config.num_classes
+    if (old is not None and old != new) or not same_count:
+        state, what = with_classes(state, own, old, new)
+        changed.append(what)
+    if model.config.num_queries != config.num_queries:
+        state, what = with_queries(state, model.config.num_queries)
+        changed.append(what)
+    missing, unexpected = (), ()
+    if model.config.masks and not config.masks:
+        missing = tuple(n for n in own if n.startswith(MASKS))
+        state = state | {n: own[n] for n in missing}
+    elif config.masks and not model.config.masks:
+        unexpected = tuple(n for n in state if n.startswith(MASKS))
+        state = {n: t for n, t in state.items() if n not in unexpected}
+    _load_state(model, state, path)
+    return LoadReport(missing, unexpected, tuple(changed))
 
 
 def _read_metadata(
     path: Path, metadata: dict[str, str]
 ) -> tuple[ModelConfig, Categories]:
+    """Return what a file of ours says of itself."""
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise WeightsError(
             f"{path} was not written by this version of detr_lite "
-            f"(format {metadata.get('format')!r}, not {FORMAT!r}); "
-            "train it again."
+            f"(format {metadata.get('format')!r}, not {FORMAT!r}), and its "
+            "tensors are not called as in the original or in transformers; "
+            "name another file."
         )
     try:
         config = json.loads(metadata["config"])
@@ -204,14 +267,12 @@ def _read_metadata(
         ) from None
 
 
-def _load_state(module, state: dict[str, torch.Tensor], path: Path) -> None:
+def _load_state(module: nn.Module, state: State, path: Path) -> None:
     """Load every tensor, or refuse: nothing is left at random values."""
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in state:
-            raise WeightsError(
-                f"{path} has no tensor {name}; it belongs to another model."
-            )
+            raise _no_tensor(path, name)
         if state[name].shape != tensor.shape:
             raise WeightsError(
                 f"{path}: {name} has the shape {tuple(state[name].shape)}, "
@@ -225,3 +286,9 @@ def _load_state(module, state: dict[str, torch.Tensor], path: Path) -> None:
             "it belongs to another model."
         )
     module.load_state_dict(state, strict=False)
+
+
+def _no_tensor(path: Path, name: str) -> WeightsError:
+    return WeightsError(
+        f"{path} has no tensor {name}; it belongs to another model."
+    )

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import CONFIG, TWO_CLASSES, Malicious, randomized, same_weights
 
-from detr_lite.errors import WeightsError
+from detr_lite.errors import OutputError, WeightsError
 from detr_lite.models import build_model
 from detr_lite.samples import Categories, Category
 from detr_lite.weights import (
@@ -137,7 +136,7 @@ def test_a_model_with_other_classes_than_its_tensors_is_refused(file):
     path = changed(
         file, config=json.dumps(config), categories=json.dumps(more)
     )
-    refused(path, "class_embed", "(9, 32)", "(10, 32)", "number of classes")
+    refused(path, "class_embed", "(9, 32)", "10 rows", "number of classes")
 
 
 def _metadata(file):
@@ -233,8 +232,14 @@ def test_categories_survive_the_round_trip(tmp_path):
     assert names != TWO_CLASSES
 
 
-def test_weights_can_be_written_to_a_new_file_only_where_there_is_a_folder(
-    tiny_model, tmp_path
-):
-    with pytest.raises(OSError, match=re.escape("No such file")):
-        save_model(tiny_model, tmp_path / "gone" / "m.safetensors")
+def test_weights_are_written_whole_or_not_at_all(tiny_model, tmp_path):
+    save_model(tiny_model, tmp_path / "new" / "m.safetensors")
+    load_model(tmp_path / "new" / "m.safetensors")
+    wall = tmp_path / "wall"
+    wall.write_text("a file is in the way")
+    for path in (wall / "m.safetensors", tmp_path / "new"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            save_model(tiny_model, path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [
+        "m.safetensors", "new", "wall",
+    ]  # fmt: skip

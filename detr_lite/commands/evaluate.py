@@ -8,7 +8,13 @@ EXAMPLE = "detr-lite evaluate --model scenes --data data/scenes"
 
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", default="scenes", metavar="scenes|FILE")
+    parser.add_argument(
+        "--model",
+        default="scenes",
+        metavar="NAME|FILE",
+        help="weights that `detr-lite models` lists, or a file of them "
+        "(default: scenes)",
+    )
     parser.add_argument(
         "--data",
         metavar="DIR",

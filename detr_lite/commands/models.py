@@ -9,11 +9,18 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Print each model's name, what it is, where it is, and its license."""
-    from detr_lite.weights import SOURCES, data_folder
+    """Print what each model is, how good, from where, and if it is here."""
+    from detr_lite.sources import SOURCES
 
     for source in SOURCES.values():
-        print(f"{source.name:10} {source.about}")
-        print(f"{'':10} from {data_folder() / source.file}")
-        print(f"{'':10} license {source.license}")
-    print("\nAny .safetensors file that `detr-lite train` wrote loads too.")
+        there = source.path.exists()
+        place = source.path if there else source.url
+        print(f"{source.name:26} {source.about}")
+        print(f"{'':26} published: {source.figures}")
+        print(f"{'':26} {source.size:g} MB, license {source.license}")
+        print(f"{'':26} {'here' if there else 'not here yet'}: {place}")
+    print(
+        "\nA name is fetched when it is first used.  Files load too: those "
+        "of `detr-lite train`,\nand those of the original and of "
+        "transformers (.pth, .bin, .safetensors)."
+    )

@@ -11,7 +11,13 @@ EXAMPLE = "detr-lite predict data/scenes/images --out found"
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
-    parser.add_argument("--model", default="scenes", metavar="scenes|FILE")
+    parser.add_argument(
+        "--model",
+        default="scenes",
+        metavar="NAME|FILE",
+        help="weights that `detr-lite models` lists, or a file of them "
+        "(default: scenes)",
+    )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--threshold",
