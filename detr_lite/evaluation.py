@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.models import DetectionModel, PanopticModel
 from detr_lite.panoptic import panoptic_results
+from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.samples import (
     Categories,
     Split,
@@ -22,107 +22,6 @@ from detr_lite.samples import (
     resize_picture,
 )
 from detr_lite.splits import relabel
-
-VOID = 0
-
-
-class PanopticQuality:
-    """PQ, SQ and RQ, counted picture by picture.
-
-    A predicted and a true segment of one class match when their IoU, void
-    left out, is above 1/2; then no other pair can.  Per class:
-        PQ = sum of IoU / (TP + FP / 2 + FN / 2) = SQ * RQ,
-        SQ = sum of IoU / TP,  RQ = TP / (TP + FP / 2 + FN / 2).
-    Means are over the classes that occur.  A predicted segment more than
-    half of which lies on void, or on a crowd of its class, is no FP.
-
-    Source: Kirillov et al. 2019; pq_compute in panopticapi.
-    """
-
-    def __init__(self, num_classes: int):
-        self.iou = np.zeros(num_classes)
-        self.tp = np.zeros(num_classes, np.int64)
-        self.fp = np.zeros(num_classes, np.int64)
-        self.fn = np.zeros(num_classes, np.int64)
-
-    def update(
-        self,
-        predicted_map: Tensor,
-        predicted: dict[int, int],
-        true_map: Tensor,
-        true: dict[int, int],
-        crowd: Sequence[int] = (),
-    ) -> None:
-        """Count one picture.
-
-        predicted_map, true_map: (H, W) ids; predicted, true: id -> label;
-        crowd: the true ids that are crowds.
-        """
-        mine, theirs, pixels = _overlaps(predicted_map, true_map)
-        area_mine, area_theirs = _areas(mine, pixels), _areas(theirs, pixels)
-        void = {
-            m: n
-            for m, t, n in zip(mine, theirs, pixels, strict=True)
-            if t == VOID
-        }
-        matched_mine, matched_theirs = set(), set()
-        # Of several crowds of one class panopticapi knows the last alone.
-        crowd_of = {true[t]: t for t in true if t in crowd}
-        crowded: dict[int, int] = {}
-        for m, t, n in zip(mine, theirs, pixels, strict=True):
-            if m not in predicted or t not in true:
-                continue
-            if predicted[m] != true[t]:
-                continue
-            if t in crowd:
-                if crowd_of[true[t]] == t:
-                    crowded[m] = n
-                continue
-            union = area_mine[m] + area_theirs[t] - n - void.get(m, 0)
-            if 2 * n > union:
-                self.tp[true[t]] += 1
-                self.iou[true[t]] += n / union
-                matched_mine.add(m)
-                matched_theirs.add(t)
-        for t, label in true.items():
-            if t not in matched_theirs and t not in crowd:
-                self.fn[label] += 1
-        for m, label in predicted.items():
-            if m in matched_mine:
-                continue
-            ignored = void.get(m, 0) + crowded.get(m, 0)
-            if 2 * ignored <= area_mine.get(m, 0):
-                self.fp[label] += 1
-
-    def result(self, labels: Sequence[int] | None = None) -> dict[str, float]:
-        """Return {"pq", "sq", "rq"}: means over the labels that occur."""
-        chosen = np.arange(len(self.tp)) if labels is None else labels
-        chosen = np.asarray(chosen, np.int64)
-        iou, tp = self.iou[chosen], self.tp[chosen]
-        errors = (self.fp[chosen] + self.fn[chosen]) / 2
-        occur = tp + errors > 0
-        if not occur.any():
-            return {"pq": 0.0, "sq": 0.0, "rq": 0.0}
-        iou, tp, errors = iou[occur], tp[occur], errors[occur]
-        return {
-            "pq": float((iou / (tp + errors)).mean()),
-            "sq": float((iou / np.maximum(tp, 1)).mean()),
-            "rq": float((tp / (tp + errors)).mean()),
-        }
-
-
-def _overlaps(a: Tensor, b: Tensor) -> tuple[list, list, list]:
-    """Return the pairs of ids that share pixels, and how many."""
-    pairs = a.flatten().long() * 2**32 + b.flatten().long()
-    both, pixels = pairs.unique(return_counts=True)
-    return (both >> 32).tolist(), (both % 2**32).tolist(), pixels.tolist()
-
-
-def _areas(ids: list, pixels: list) -> dict[int, int]:
-    areas: dict[int, int] = {}
-    for i, n in zip(ids, pixels, strict=True):
-        areas[i] = areas.get(i, 0) + n
-    return areas
 
 
 class BoxAP:

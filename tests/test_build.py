@@ -33,10 +33,9 @@ WHOLE = {  # the modules of which every name is built, by chapter
     2: ("transformer", "detr", "boxes", "matching"),
     3: ("attention_maps",),
     4: ("mask_head", "panoptic_detr"),
-    5: ("losses", "panoptic"),
+    5: ("losses", "panoptic", "panoptic_quality"),
 }
 PARTS = {  # and what is built of others
-    "evaluation": {"PanopticQuality"},
     "phases": {"MatchedQueries"},
     "samples": {"boxes_from_id_map"},
 }
@@ -45,7 +44,7 @@ UNIT_TESTS = {
     2: ("transformer", "boxes", "matching"),
     3: ("attention_maps",),
     4: ("mask_head", "panoptic_detr"),
-    5: ("losses", "panoptic", "evaluation", "samples"),
+    5: ("losses", "panoptic", "panoptic_quality", "samples"),
 }
 MODULES = [name for names in WHOLE.values() for name in names]
 
