@@ -1,11 +1,13 @@
 """Pictures: read from anything a user may hold, and refused with a reason."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from detr_lite.errors import ImageError
@@ -39,6 +41,13 @@ def read_image(source) -> Tensor:
 
 
 def _read_file(path: Path) -> Tensor:
+    with open_image(path) as image:
+        return _from_pil(image, str(path))
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Give a file's PIL image; what fails inside is an ImageError."""
     if path.is_dir():
         raise ImageError(f"{path} is a folder; name a picture in it.")
     if not path.exists():
@@ -47,7 +56,7 @@ def _read_file(path: Path) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _from_pil(image, str(path))
+                yield image
     except UnidentifiedImageError:
         raise ImageError(
             f"{path} is not a picture that can be read; "
@@ -63,6 +72,13 @@ def _read_file(path: Path) -> Tensor:
             f"{path} cannot be read to its end ({error}); "
             "it may be cut off: copy it again."
         ) from None
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) of a picture set upright; reads the head of its file."""
+    with open_image(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        return image.size if turned else image.size[::-1]
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -81,14 +97,19 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _from_pil(image: Image.Image, name: str) -> Tensor:
     _check_size(*image.size, name)
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _from_array(np.asarray(image), name)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    pixels = np.array(image.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    planes = np.empty((3, image.height, image.width), np.uint8)
+    for plane, channel in zip(planes, image.split(), strict=True):
+        plane[:] = channel  # quicker than to transpose all three at once
+    return torch.from_numpy(planes)
 
 
 def _from_array(array: np.ndarray, name: str = "The picture") -> Tensor:

@@ -8,6 +8,7 @@ there is one truth and nothing can disagree with it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +68,62 @@ class Categories(Sequence[Category]):
         return self._label_of[category_id]
 
 
+def id_runs(id_map: Tensor) -> tuple[np.ndarray, ...]:
+    """Return the runs of one id along the rows of an (H, W) map.
+
+    Returns four (R,) arrays: of each run the id, the row, the first column
+    and the column after the last.
+    """
+    width = id_map.shape[1]
+    ids = id_map.numpy().ravel()
+    begins = np.ones(len(ids), bool)
+    np.not_equal(ids[1:], ids[:-1], out=begins[1:])
+    begins[::width] = True
+    first = np.flatnonzero(begins)
+    after = np.append(first[1:], len(ids))
+    rows = first // width
+    left = rows * width
+    return ids[first], rows, first - left, after - left
+
+
+def drawn_boxes(id_map: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids in an (H, W) map, ascending, and the box of each.
+
+    Returns (D,) and (D, 4), x0, y0, x1, y1 in pixel edges; void counts too.
+    """
+    ids, rows, starts, ends = id_runs(id_map)
+    drawn, which = np.unique(ids, return_inverse=True)
+    boxes = np.zeros((4, len(drawn)), np.int64)
+    boxes[:2] = id_map.numel()
+    np.minimum.at(boxes[0], which, starts)
+    np.minimum.at(boxes[1], which, rows)
+    np.maximum.at(boxes[2], which, ends)
+    np.maximum.at(boxes[3], which, rows + 1)
+    return drawn, boxes.T
+
+
+def boxes_from_id_map(id_map: Tensor, segment_ids: Tensor) -> Tensor:
+    """Return the tight box of each segment, (T, 4) float (x0, y0, x1, y1).
+
+    Pixel edges: a segment of one pixel has width and height 1.  (The
+    original's masks_to_boxes uses pixel indices and gives it width 0.)
+    A segment without a pixel raises DataError.
+    """
+    return _chosen(*drawn_boxes(id_map), segment_ids)
+
+
+def _chosen(drawn: np.ndarray, boxes: np.ndarray, ids: Tensor) -> Tensor:
+    """Return the boxes of some ids; DataError if one is not drawn."""
+    missing = set(ids.tolist()) - set(drawn.tolist())
+    if missing:
+        raise DataError(
+            f"Segment {min(missing)} has no pixel in its picture; "
+            "remove it from the annotation."
+        )
+    rows = np.searchsorted(drawn, ids.numpy())
+    return torch.from_numpy(boxes[rows].astype(np.float32))
+
+
 @dataclass(frozen=True)
 class Sample:
     """One picture with its panoptic annotation.
@@ -88,6 +145,11 @@ class Sample:
     crowd: Tensor
     image_id: int
     name: str
+
+    @cached_property
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids in the id map and their boxes, found once; drawn_boxes."""
+        return drawn_boxes(self.id_map)
 
 
 @dataclass(frozen=True)
@@ -155,34 +217,6 @@ class Split(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def boxes_from_id_map(id_map: Tensor, segment_ids: Tensor) -> Tensor:
-    """Return the tight box of each segment, (T, 4) float (x0, y0, x1, y1).
-
-    Pixel edges: a segment of one pixel has width and height 1.  (The
-    original's masks_to_boxes uses pixel indices and gives it width 0.)
-    A segment without a pixel raises DataError.
-    """
-    masks = id_map == segment_ids[:, None, None]
-    columns, rows = masks.any(1), masks.any(2)
-    empty = ~rows.any(1)
-    if empty.any():
-        raise DataError(
-            f"Segment {segment_ids[empty][0].item()} has no pixel in its "
-            "picture; remove it from the annotation."
-        )
-    return torch.stack(
-        (_first(columns), _first(rows), _last(columns), _last(rows)), 1
-    ).float()
-
-
-def _first(hits: Tensor) -> Tensor:
-    return hits.to(torch.uint8).argmax(1)
-
-
-def _last(hits: Tensor) -> Tensor:
-    return hits.shape[1] - hits.flip(1).to(torch.uint8).argmax(1)
-
-
 def make_target(sample: Sample) -> Target:
     """Return what the model should find: crowds are left out, as void is."""
     keep = ~sample.crowd
@@ -190,7 +224,7 @@ def make_target(sample: Sample) -> Target:
     height, width = sample.id_map.shape
     size = torch.tensor([width, height, width, height])
     try:
-        corners = boxes_from_id_map(sample.id_map, ids)
+        corners = _chosen(*sample.drawn, ids)
     except DataError as error:
         raise DataError(f"{sample.name}: {error}") from None
     return Target(

@@ -18,6 +18,7 @@ from detr_lite.coco import (
 )
 from detr_lite.errors import DataError
 from detr_lite.samples import Part, Sample, make_target
+from detr_lite.scenes import BALL, SCENE_CATEGORIES, SceneSplit
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=6, max_size=6))
@@ -321,3 +322,148 @@ def test_pictures_may_be_jpegs_with_pngs_of_another_name(folder):
     sample = CocoPanoptic.from_folder(folder)[0]
     assert sample.name == "photo"
     assert sample.image.shape == (3, 96, 96)
+
+
+@pytest.fixture
+def official(folder):
+    """The same data laid out as COCO's own archives are."""
+    root = folder.parent / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (folder / "images").rename(root / "val2017")
+    (folder / "panoptic").rename(root / "annotations" / "panoptic_val2017")
+    name = "panoptic_val2017.json"
+    (folder / "panoptic.json").rename(root / "annotations" / name)
+    return root
+
+
+@pytest.mark.parametrize("split", [None, "val2017"])
+def test_cocos_own_layout_is_read(official, scenes, split):
+    data = CocoPanoptic.from_folder(official, split)
+    assert len(data) == 2
+    assert torch.equal(data[1].id_map, scenes[1].id_map)
+
+
+def test_of_several_splits_one_must_be_named(official):
+    other = official / "annotations" / "panoptic_train2017.json"
+    other.write_text("{}")
+    refused(official, "train2017, val2017")
+    assert len(CocoPanoptic.from_folder(official, "val2017")) == 2
+
+
+def test_a_split_that_is_not_there_is_refused(official):
+    with pytest.raises(DataError, match=r"panoptic_val2014\.json.*val2017"):
+        CocoPanoptic.from_folder(official, "val2014")
+
+
+def test_sizes_come_from_the_json_alone(folder):
+    edited(folder, lambda c: c["images"][1].update(width=640, height=480))
+    data = CocoPanoptic.from_folder(folder)
+    assert data.sizes == [(96, 96), (480, 640)]
+    assert Part(data, [1]).sizes == [(480, 640)]
+
+
+def test_sizes_that_the_json_lacks_are_those_of_upright_pictures(folder):
+    def forget(content):
+        for image in content["images"]:
+            del image["width"]
+
+    edited(folder, forget)
+    turned = Image.new("RGB", (64, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    turned.save(folder / "images" / "000001.png", exif=exif)
+    assert CocoPanoptic.from_folder(folder).sizes == [(96, 96), (64, 32)]
+
+
+@pytest.mark.parametrize("width", [0, -3, 9.5, "96", None])
+def test_a_size_that_is_no_size_is_refused(folder, width):
+    edited(folder, lambda c: c["images"][0].update(width=width))
+    refused(folder, "image 000000.png", f"{width} x 96")
+
+
+def test_a_picture_of_another_size_than_the_json_says_is_refused(folder):
+    def widen(content):
+        content["images"][0].update(width=100)
+
+    edited(folder, widen)
+    refused(folder, "images/000000.png", "96 x 96", "100 x 96", read=True)
+
+
+def test_a_picture_listed_twice_is_named(folder):
+    edited(folder, lambda c: c["images"].append(c["images"][0]))
+    refused(folder, "lists image 1 twice")
+
+
+def test_a_segment_may_have_one_pixel(folder):
+    path = folder / "panoptic" / "000000.png"
+    rgb = np.array(Image.open(path))
+    rgb[5, 7] = 200, 3, 0
+    Image.fromarray(rgb).save(path)
+
+    def add(content):
+        segments = content["annotations"][0]["segments_info"]
+        segments.append({"id": 200 + 3 * 256, "category_id": 1})
+
+    sample = CocoPanoptic.from_folder(edited(folder, add))[0]
+    wanted = torch.tensor([7.5, 5.5, 1, 1]) / 96
+    torch.testing.assert_close(make_target(sample).boxes[-1], wanted)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_gray_png_is_refused_with_the_formula(folder, mode):
+    path = folder / "panoptic" / "000000.png"
+    Image.new(mode, (96, 96)).save(path)
+    refused(folder, "000000.png", f"mode {mode}", "R + 256 G", read=True)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_pngs_with_alpha_or_a_palette_hold_the_same_ids(folder, scenes, mode):
+    path = folder / "panoptic" / "000000.png"
+    image = Image.open(path)
+    if mode == "RGBA":
+        image.putalpha(7)
+    else:
+        image = image.quantize(256)
+    image.save(path)
+    assert torch.equal(
+        CocoPanoptic.from_folder(folder)[0].id_map, scenes[0].id_map
+    )
+
+
+def test_a_subset_is_drawn_by_its_seed_and_in_order(tmp_path):
+    write_split(SceneSplit(7, 8), tmp_path)
+    data = CocoPanoptic.from_folder(tmp_path)
+    chosen = [s.image_id for s in data.subset(count=4, seed=1)]
+    assert chosen == sorted(chosen)
+    assert chosen == [s.image_id for s in data.subset(count=4, seed=1)]
+    others = [[s.image_id for s in data.subset(4, seed)] for seed in (2, 3)]
+    assert others != [chosen, chosen]
+    assert len(data.subset()) == 8
+
+
+def test_a_subset_shows_one_of_the_categories(tmp_path):
+    scenes = SceneSplit(7, 8)
+    write_split(scenes, tmp_path)
+    data = CocoPanoptic.from_folder(tmp_path)
+    with_balls = [s.image_id for s in scenes if BALL in s.labels]
+    assert 0 < len(with_balls) < 8
+    for name in ("ball", SCENE_CATEGORIES[BALL].id):
+        part = data.subset(categories=[name])
+        assert [s.image_id for s in part] == with_balls
+    one = data.subset(count=1, categories=["ball"])
+    assert one[0].image_id in with_balls
+    assert len(data.subset(categories=["ball", "sky"])) >= len(with_balls)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"count": 3}, "2 such pictures; a subset of 3"),
+        ({"count": 0}, "a subset of 0"),
+        ({"categories": []}, "0 such pictures"),
+        ({"categories": ["whale"]}, "no class 'whale'; there are ball,"),
+    ],
+)
+def test_a_subset_that_is_not_there_is_refused(folder, wanted, words):
+    with pytest.raises(DataError, match=words):
+        CocoPanoptic.from_folder(folder).subset(**wanted)
