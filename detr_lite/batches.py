@@ -137,7 +137,12 @@ class BatchOrder:
         return flip(sample) if drawn < 0.5 else sample
 
     def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 2**32 + number)
+        """Return the generator of a number; those of two seeds lie far apart.
+
+        torch uses the lower 32 bits of a seed and no other.
+        """
+        seed = (self.seed * 0x9E3779B1 + number) % 2**32
+        return torch.Generator().manual_seed(seed)
 
 
 def _seeds(count: int, generator: torch.Generator) -> Tensor:
