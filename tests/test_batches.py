@@ -1,0 +1,175 @@
+"""Which pictures make up a step, and that loading them changes nothing."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detr_lite.batches import BatchOrder, Share, load_steps
+from detr_lite.errors import ConfigError, DataError
+from detr_lite.recipes import Phase
+from detr_lite.samples import Part
+
+LIMITS = (96, 160)
+
+
+def order(split, size=3, seed=3, **options):
+    return BatchOrder(split, Phase("boxes", 9, size, 1e-3), seed, **options)
+
+
+def numbers(batches):
+    return [s.image_id for batch in batches for s in batch.samples]
+
+
+def noisy(sample, generator):
+    """Return a sample with random noise, cut to a random width."""
+    noise = torch.randint(0, 9, sample.image.shape, generator=generator)
+    width = int(torch.randint(60, 96, (), generator=generator))
+    return replace(
+        sample,
+        image=(sample.image // 2 + noise.to(torch.uint8))[..., :width],
+        id_map=torch.ones(96, width, dtype=torch.int32),
+        segment_ids=torch.ones(1, dtype=torch.int64),
+        labels=sample.labels[:1],
+        crowd=sample.crowd[:1],
+    )
+
+
+def test_another_seed_gives_another_order(scenes):
+    orders = {tuple(order(scenes, 8, seed).indices(0)) for seed in range(6)}
+    assert len(orders) == 6
+
+
+def test_micro_batches_are_the_pictures_of_the_batch(scenes):
+    whole = order(scenes, 7).batches(2, Share(), LIMITS)
+    shares = [Share(rank, 2, 3) for rank in range(2)]
+    parts = [order(scenes, 7).batches(2, share, LIMITS) for share in shares]
+    assert [len(b.targets) for b in parts[0]] == [2, 1, 1]
+    assert [len(b.targets) for b in parts[1]] == [1, 1, 1]
+    assert Counter(numbers(parts[0] + parts[1])) == Counter(numbers(whole))
+
+
+def widths(batch):
+    """Return the width of each picture of a batch."""
+    return tuple((~batch.padding_mask[:, 0]).sum(1).tolist())
+
+
+def test_a_transform_draws_from_the_seed_the_step_and_the_picture(scenes):
+    run = order(scenes, 4, transform=noisy)
+    shown = [run.batches(s, Share(), LIMITS)[0] for s in range(4)]
+    again = order(scenes, 4, transform=noisy)
+    for step in (3, 0):
+        (batch,) = again.batches(step, Share(), LIMITS)
+        assert torch.equal(batch.images, shown[step].images)
+    (part,) = again.batches(3, Share(1, 2), LIMITS)
+    width = part.images.shape[-1]
+    assert torch.equal(part.images, shown[3].images[1::2, :, :, :width])
+    other = order(scenes, 4, seed=4, transform=noisy)
+    (batch,) = other.batches(3, Share(), LIMITS)
+    assert len({widths(b) for b in (*shown, batch)}) == 5  # none alike
+
+
+class Shaped(Part):
+    """Scenes that say they are 5 portraits and 3 others."""
+
+    sizes = tuple((9 if i in (0, 2, 4, 5, 7) else 8, 8) for i in range(8))
+
+    def __init__(self, split):
+        super().__init__(split, range(8))
+
+
+PORTRAITS = {0, 2, 4, 5, 7}
+
+
+def test_pictures_of_a_step_have_one_shape(scenes):
+    run = order(Shaped(scenes), 2, by_shape=True)
+    shown = [run.indices(step) for step in range(24)]
+    for step in shown:
+        assert len(step) == 2
+        assert len({i in PORTRAITS for i in step}) == 1
+    assert shown == [
+        order(Shaped(scenes), 2, by_shape=True).indices(step)
+        for step in range(24)
+    ]
+
+
+def test_both_shapes_have_their_share_of_any_number_of_steps(scenes):
+    run = order(Shaped(scenes), 2, by_shape=True)
+    seen, tall = Counter(), 0
+    for step in range(60):
+        indices = run.indices(step)
+        seen.update(indices)
+        tall += indices[0] in PORTRAITS
+        assert abs(tall - (step + 1) * 5 / 8) <= 1
+        for group in (PORTRAITS, set(range(8)) - PORTRAITS):
+            counts = [seen[i] for i in group]
+            assert max(counts) - min(counts) <= 1
+    # 60 steps of 2 pictures show each of 8 pictures 15 times, or nearly.
+    assert set(seen.values()) <= {14, 15, 16}
+
+
+def test_a_step_by_shape_does_not_depend_on_the_steps_before(scenes):
+    run = order(Shaped(scenes), 2, by_shape=True)
+    for step in (7, 0, 3):
+        alone = order(Shaped(scenes), 2, by_shape=True)
+        assert run.indices(step) == alone.indices(step)
+
+
+def test_pictures_of_one_shape_are_one_group(scenes):
+    class Squares(Shaped):
+        sizes = ((8, 8),) * 8
+
+    run = order(Squares(scenes), 2, by_shape=True)
+    plain = order(scenes, 2)
+    for step in range(8):
+        assert run.indices(step) == plain.indices(step)
+
+
+def test_shapes_need_sizes(scenes):
+    class Unknown(Shaped):
+        sizes = None
+
+    with pytest.raises(ConfigError, match="sizes"):
+        order(Unknown(scenes), by_shape=True)
+
+
+def test_a_label_that_no_category_has_is_refused(scenes):
+    class Wrong(Part):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return replace(sample, labels=sample.labels + 8)
+
+    with pytest.raises(DataError, match=r"00000\d .*labels are 0 to 7"):
+        order(Wrong(scenes, [1])).batches(0, Share(), LIMITS)
+
+
+@pytest.mark.parametrize("transform", [None, noisy])
+def test_workers_load_what_the_process_itself_would(scenes, transform):
+    run = order(scenes, 5, transform=transform)
+    share = Share(0, 1, 2)
+    before = torch.get_rng_state()
+    loaded = [
+        list(load_steps(run, range(2, 7), share, LIMITS, workers))
+        for workers in (0, 2)
+    ]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [len(batches) for batches in loaded[1]] == [2] * 5
+    for mine, theirs in zip(*loaded, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.padding_mask, b.padding_mask)
+            for x, y in zip(a.targets, b.targets, strict=True):
+                for name, value in vars(x).items():
+                    assert torch.equal(value, getattr(y, name))
+
+
+def test_what_is_wrong_with_a_picture_is_said_as_without_workers(scenes):
+    class Broken(Part):
+        def __getitem__(self, index):
+            raise DataError("beach.png has no pixels; copy it again.")
+
+    run = order(Broken(scenes, range(8)))
+    with pytest.raises(DataError) as caught:
+        list(load_steps(run, range(2), Share(), LIMITS, workers=1))
+    assert str(caught.value) == "beach.png has no pixels; copy it again."
