@@ -23,6 +23,8 @@ class MaskHead(nn.Module):
             enlarged, which the book's ablation measures.
         split: compute the part of the first convolution that all queries of
             a picture share once, instead of once per query: same answer.
+        chunk: masks made at a time; no two depend on each other, so fewer
+            take less memory and give the same.
 
     Source: paper, figure 8; MaskHeadSmallConv in the original.
     """
@@ -36,13 +38,14 @@ class MaskHead(nn.Module):
         map_gain: float = 1.0,
         pyramid: bool = True,
         split: bool = True,
+        chunk: int = 4,
     ):
         super().__init__()
         context = width if context is None else context
         first = width + heads
         stages = [context // 2**i for i in range(1, 5)]
         res2, res3, res4 = pyramid_channels
-        self.pyramid, self.split = pyramid, split
+        self.pyramid, self.split, self.chunk = pyramid, split, chunk
         self.lay1, self.gn1 = _stage(first, first)
         self.lay2, self.gn2 = _stage(first, stages[0])
         self.lay3, self.gn3 = _stage(stages[0], stages[1])
@@ -74,32 +77,55 @@ class MaskHead(nn.Module):
         """
         if not len(attention_maps):  # nothing was found: no masks
             return src_proj.new_zeros((0, *pyramid.res2.shape[-2:]))
-        x = self._first(src_proj, attention_maps, image_index)
-        x = self.gn1(x).relu()
-        x = self.gn2(self.lay2(x)).relu()
-        x = self._fuse(x, self.adapter1, pyramid.res4, image_index)
-        x = self.gn3(self.lay3(x)).relu()
-        x = self._fuse(x, self.adapter2, pyramid.res3, image_index)
-        x = self.gn4(self.lay4(x)).relu()
-        x = self._fuse(x, self.adapter3, pyramid.res2, image_index)
-        x = self.gn5(self.lay5(x)).relu()
+        # What all queries of a picture share, once for each picture:
+        shared = [self._image(src_proj)]
+        for level, adapter in (
+            (pyramid.res4, self.adapter1),
+            (pyramid.res3, self.adapter2),
+            (pyramid.res2, self.adapter3),
+        ):
+            nothing = level.new_zeros(1, 1, *level.shape[-2:])
+            shared.append(adapter(level) if self.pyramid else nothing)
+        masks = []
+        for maps, index in zip(
+            attention_maps.split(self.chunk),
+            image_index.split(self.chunk),
+            strict=True,
+        ):
+            # One picture's is not copied for each query, but broadcast.
+            mine = [x if len(x) == 1 else x[index] for x in shared]
+            masks.append(self._masks(maps, *mine))
+        return torch.cat(masks)
+
+    def _masks(self, maps, image, res4, res3, res2) -> Tensor:
+        """Return the masks of some queries, beside what they share."""
+        x = self.gn1(self._first(image, maps)).relu_()
+        x = self.gn2(self.lay2(x)).relu_()
+        x = self.gn3(self.lay3(_fuse(x, res4))).relu_()
+        x = self.gn4(self.lay4(_fuse(x, res3))).relu_()
+        x = self.gn5(self.lay5(_fuse(x, res2))).relu_()
         return self.out_lay(x)[:, 0]
 
-    def _first(self, src_proj, attention_maps, image_index) -> Tensor:
+    def _image(self, src_proj: Tensor) -> Tensor:
+        """Return the image's part of the first convolution, if split."""
+        if not self.split:
+            return src_proj
+        weight = self.lay1.weight[:, : src_proj.shape[1]]
+        return F.conv2d(src_proj, weight, self.lay1.bias, padding=1)
+
+    def _first(self, image: Tensor, maps: Tensor) -> Tensor:
         """Convolve image and maps side by side: (S, d + M, h, w)."""
         if not self.split:
-            image = src_proj[image_index]
-            return self.lay1(torch.cat((image, attention_maps), 1))
-        d = src_proj.shape[1]
-        weight = self.lay1.weight
-        shared = F.conv2d(src_proj, weight[:, :d], self.lay1.bias, padding=1)
-        own = F.conv2d(attention_maps, weight[:, d:], padding=1)
-        return own + shared[image_index]
+            image = image.expand(len(maps), -1, -1, -1)
+            return self.lay1(torch.cat((image, maps), 1))
+        weight = self.lay1.weight[:, -maps.shape[1] :]
+        return F.conv2d(maps, weight, padding=1).add_(image)
 
-    def _fuse(self, x, adapter, features, image_index) -> Tensor:
-        """Bring x to the size of the features and add them, adapted."""
-        x = F.interpolate(x, size=features.shape[-2:], mode="nearest")
-        return x + adapter(features)[image_index] if self.pyramid else x
+
+def _fuse(x: Tensor, features: Tensor) -> Tensor:
+    """Bring x to the size of the features and add them."""
+    size = features.shape[-2:]
+    return F.interpolate(x, size=size, mode="nearest").add_(features)
 
 
 def _stage(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.GroupNorm]:

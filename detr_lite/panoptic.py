@@ -93,41 +93,52 @@ def panoptic_segmentation(
     """
     if mode not in ("union", "original"):
         raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
-    empty = torch.full(out_size, -1, device=mask_logits.device)
-    if not len(mask_logits):
-        return empty, [], []
-    logits = F.interpolate(
-        mask_logits[None].float(),
-        size=padded_size,
-        mode="bilinear",
-        align_corners=False,
-    )[0, :, : size[0], : size[1]]
-    rows = torch.from_numpy(nearest_index(size[0], out_size[0]))
-    columns = torch.from_numpy(nearest_index(size[1], out_size[1]))
-
-    def assign(alive: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
-        """Return the map of positions, and the area of each position."""
-        best = alive[logits[alive].argmax(0)]
-        if merged:
-            best = _first_of_its_stuff(labels, isthing)[best]
-        best = best[rows.to(best.device)[:, None], columns.to(best.device)]
-        return best, best.flatten().bincount(minlength=len(labels))
-
-    alive = torch.arange(len(labels), device=logits.device)
+    device = mask_logits.device
+    rows = torch.from_numpy(nearest_index(size[0], out_size[0])).to(device)
+    columns = torch.from_numpy(nearest_index(size[1], out_size[1])).to(device)
+    first = _first_of_its_stuff(labels, isthing)
+    alive = list(range(len(labels)))
     merged = True
-    while len(alive):
-        best, areas = assign(alive, merged)
+    while alive:
+        best = _best_mask(mask_logits, alive, padded_size, size)
+        if merged:
+            best = first[best]
+        best = best[rows[:, None], columns]
+        areas = best.flatten().bincount(minlength=len(labels))
         # With "union", a merged mask has no area of its own but must stay.
-        counted = areas
-        if mode == "union":
-            counted = areas[_first_of_its_stuff(labels, isthing)]
-        small = counted[alive] <= min_area
-        if not small.any():
+        counted = (areas[first] if mode == "union" else areas).tolist()
+        large = [i for i in alive if counted[i] > min_area]
+        if large == alive:
             shown = areas.nonzero().flatten()
             return best, shown.tolist(), areas[shown].tolist()
-        alive = alive[~small]
+        alive = large
         merged = mode == "union"
-    return empty, [], []
+    return torch.full(out_size, -1, device=device), [], []
+
+
+def _best_mask(
+    mask_logits: Tensor,
+    alive: Sequence[int],
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Return for each pixel which of the masks alive has the largest logit.
+
+    One mask at a time is enlarged and compared with the best so far: n masks
+    of the full size are never held at once.  Of equal ones the first wins.
+    """
+    best = torch.full(size, float("-inf"), device=mask_logits.device)
+    winner = torch.full(size, alive[0], device=mask_logits.device)
+    for i in alive:
+        logits = F.interpolate(
+            mask_logits[None, i : i + 1].float(),
+            size=padded_size,
+            mode="bilinear",
+            align_corners=False,
+        )[0, 0, : size[0], : size[1]]
+        winner.masked_fill_(logits > best, i)
+        best = torch.maximum(best, logits)
+    return winner
 
 
 def _first_of_its_stuff(labels: Tensor, isthing: Sequence[bool]) -> Tensor:
@@ -161,6 +172,8 @@ def panoptic_results(
     # Whatever was kept: a query that says "no object" makes no segment.
     objects = labels != len(isthing)
     kept_objects = objects[output.image_index, output.query_index]
+    # What segments are made of crosses from the device once, not by numbers.
+    score, label, box = (x.tolist() for x in (scores, labels, output.boxes))
     results = []
     for i, size in enumerate(sizes):
         mine = (output.image_index == i) & kept_objects
@@ -181,20 +194,20 @@ def panoptic_results(
         ids = torch.zeros(
             len(queries) + 1, dtype=torch.int32, device=positions.device
         )
-        segments = []
+        segments, numbers = [], queries.tolist()
         for number, (position, area) in enumerate(
             zip(kept, areas, strict=True), 1
         ):
-            query = queries[position].item()
+            query = numbers[position]
             ids[position] = number
             segments.append(
                 Segment(
                     id=number,
-                    label=labels[i, query].item(),
-                    score=scores[i, query].item(),
+                    label=label[i][query],
+                    score=score[i][query],
                     area=area,
                     query=query,
-                    box=tuple(output.boxes[i, query].tolist()),
+                    box=tuple(box[i][query]),
                 )
             )
         # Position -1 (nothing kept) reads the last entry, which stays 0.

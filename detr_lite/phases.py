@@ -14,9 +14,9 @@ from detr_lite.errors import ConfigError
 from detr_lite.losses import DetectionLoss, MaskLoss
 from detr_lite.matching import HungarianMatcher, Matching
 from detr_lite.models import (
-    ModelConfig,
     PanopticModel,
     build_resnet,
+    memory_format,
 )
 from detr_lite.pixels import PixelClassifier, pixel_loss
 from detr_lite.recipes import Engine, Phase, Recipe, learning_rate
@@ -47,19 +47,6 @@ class MatchedQueries:
             self.matchings = self.matcher(layers, self.targets)
         batch, queries = detection.boxes.shape[:2]
         return self.matchings[-1].keep(queries, batch)
-
-
-def memory_format(config: ModelConfig) -> torch.memory_format:
-    """Return how images lie in memory: channels last, which is faster.
-
-    But not for a ResNet so narrow that oneDNN writes past its buffers, as it
-    does behind strided 1x1 convolutions of fewer than 16 channels (issue
-    6035 of oneDNN): wrong gradients on some CPUs, a crash on others.
-    """
-    narrowest = config.resnet_width * (4 if config.bottleneck else 1)
-    if narrowest < 16:
-        return torch.contiguous_format
-    return torch.channels_last
 
 
 class PhaseTrainer:

@@ -137,26 +137,27 @@ def test_a_changed_init_may_call_super(weave, capsys):
 
 def test_a_class_may_leave_methods_to_other_cells(weave, capsys):
     names = names_of("mask_head")
-    cell = cell_of("mask_head.MaskHead", weave, ["_first", "_fuse"])
+    cell = cell_of("mask_head.MaskHead", weave, ["_masks", "_first"])
     assert "def _first" not in cell
     assert "def forward" in cell
     run_cell(cell, **names)
     assert capsys.readouterr().out == (
-        "MaskHead: the same as in detr_lite.mask_head, without _first, _fuse\n"
+        "MaskHead: the same as in detr_lite.mask_head, "
+        "without _masks, _first\n"
     )
-    own = MaskHead._fuse
-    part = cell_of("mask_head.MaskHead._fuse", weave)
-    run_cell(part.replace("nearest", "nearest-exact"), **names)
+    own = MaskHead._first
+    part = cell_of("mask_head.MaskHead._first", weave)
+    run_cell(part.replace("padding=1", "padding=2"), **names)
     assert (
-        "_fuse: differs from detr_lite.mask_head; yours"
+        "_first: differs from detr_lite.mask_head; yours"
         in capsys.readouterr().out
     )
-    assert MaskHead._fuse is not own
+    assert MaskHead._first is not own
     # The class's own cell leaves the method of the other cell alone.
     run_cell(cell, **names)
-    assert MaskHead._fuse is not own
+    assert MaskHead._first is not own
     run_cell(part, **names)
-    assert MaskHead._fuse is own
+    assert MaskHead._first is own
 
 
 @pytest.mark.parametrize(
