@@ -13,11 +13,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from detr_lite.boxes import xyxy_to_cxcywh
 from detr_lite.errors import DataError
+from detr_lite.resizing import resize_ids, resize_image, resized_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -319,17 +319,30 @@ def flip(sample: Sample) -> Sample:
 
 
 def fit_sample(sample: Sample, shortest: int, longest: int) -> Sample:
-    """Return the sample at the size a model works at.
+    """Return the sample at the size a model works at; see resized_size."""
+    size = tuple(sample.id_map.shape)
+    return resize_sample(sample, resized_size(size, shortest, longest))
 
-    The picture is resized as `resize_picture` does, the id map by nearest
-    neighbor; a segment that thereby loses its last pixel is dropped.
+
+def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Return the sample at another (H, W).
+
+    A segment that thereby loses its last pixel is dropped.
     """
-    image = resize_picture(sample.image, shortest, longest)
-    if image is sample.image:
+    if size == sample.id_map.shape:
         return sample
-    id_map = F.interpolate(
-        sample.id_map[None, None].double(), image.shape[1:], mode="nearest"
-    )[0, 0].to(sample.id_map.dtype)
+    return with_pixels(
+        sample,
+        resize_image(sample.image, size),
+        resize_ids(sample.id_map, size),
+    )
+
+
+def with_pixels(sample: Sample, image: Tensor, id_map: Tensor) -> Sample:
+    """Return the sample with other pixels, and the segments that are left.
+
+    image: (3, H, W) uint8; id_map: (H, W) int32.
+    """
     left = torch.isin(sample.segment_ids, id_map)
     return Sample(
         image,
@@ -343,24 +356,10 @@ def fit_sample(sample: Sample, shortest: int, longest: int) -> Sample:
 
 
 def resize_picture(image: Tensor, shortest: int, longest: int) -> Tensor:
-    """Return a (3, H, W) uint8 picture at the size a model works at.
-
-    The shorter side becomes `shortest`, unless the longer would then pass
-    `longest`.
-    """
-    height, width = image.shape[1:]
-    scale = min(shortest / min(height, width), longest / max(height, width))
-    size = max(round(height * scale), 1), max(round(width * scale), 1)
-    if size == (height, width):
-        return image
-    resized = F.interpolate(
-        image[None].float(),
-        size,
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
-    )[0]
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    """Return a (3, H, W) uint8 picture at the size a model works at."""
+    before = tuple(image.shape[1:])
+    size = resized_size(before, shortest, longest)
+    return image if size == before else resize_image(image, size)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

