@@ -48,6 +48,8 @@ class Recipe:
             are, as the original does with ImageNet's.
         by_shape: the pictures of a step are all landscape or all portrait;
             see BatchOrder.
+        imagenet: start from the backbone's ImageNet weights, not from those
+            of the scenes.
     """
 
     phases: tuple[Phase, ...]
@@ -57,6 +59,7 @@ class Recipe:
     weight_decay: float = 1e-4
     freeze_stem: bool = False
     by_shape: bool = False
+    imagenet: bool = False
 
     def starts_from_scratch(self) -> bool:
         """Return whether the backbone is trained before the boxes."""
@@ -97,6 +100,14 @@ class Engine:
             )
 
 
+COCO_PICTURES = 118_287  # in train2017
+
+
+def _epochs(count: int, batch_size: int) -> int:
+    """Return the steps in which COCO's pictures are seen count times."""
+    return math.ceil(count * COCO_PICTURES / batch_size)
+
+
 PRESETS = {
     # From the shipped backbone; five minutes on two cores.
     "quick": Recipe(
@@ -112,6 +123,50 @@ PRESETS = {
             Phase("boxes", steps=6500, batch_size=32, lr=1e-3),
             Phase("masks", steps=1500, batch_size=16, lr=3e-3, clip=1.0),
         )
+    ),
+    # The paper's, sections 4 and 4.4; its boxes took 3 days on 16 V100.
+    "coco": Recipe(
+        phases=(
+            Phase(
+                "boxes",
+                steps=_epochs(300, 64),
+                batch_size=64,
+                lr=1e-4,
+                backbone_lr=0.1,
+                warmup=0,
+                drop=200 / 300,
+            ),
+            Phase(
+                "masks",
+                steps=_epochs(25, 64),
+                batch_size=64,
+                lr=1e-4,
+                warmup=0,
+                drop=15 / 25,
+            ),
+        ),
+        model=ModelConfig(num_classes=133),
+        no_object_weight=0.1,
+        freeze_stem=True,
+        by_shape=True,
+        imagenet=True,
+    ),
+    # From panoptic weights, for hundreds of pictures rather than 100,000.
+    # Half of the paper's rate: a step has an eighth of its pictures, and
+    # the weights have less far to go.
+    "finetune": Recipe(
+        phases=(
+            Phase(
+                "boxes",
+                steps=2000,
+                batch_size=8,
+                lr=5e-5,
+                backbone_lr=0.1,
+                warmup=200,
+            ),
+            Phase("masks", steps=1000, batch_size=8, lr=1e-4, warmup=100),
+        ),
+        by_shape=True,
     ),
 }
 TRAIN_COUNTS = {"quick": 8192, "full": 16384}  # scenes to train on
@@ -146,3 +201,74 @@ def preset(name: str, **changes) -> Recipe:
             f"There is no preset {name!r}; choose from {', '.join(PRESETS)}."
         )
     return replace(PRESETS[name], **changes)
+
+
+def finetune(config: ModelConfig, **changes) -> Recipe:
+    """Return the preset "finetune" for a model, its queries kept.
+
+    The weight of "no object" goes with their number: 0.1 belongs to 100
+    queries, of which a few find something, and 0.4 to the scenes' 12.
+    """
+    weight = min(0.4, 10 / config.num_queries)
+    return preset("finetune", model=config, no_object_weight=weight, **changes)
+
+
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    """Return the recipe with its phases shortened to so many steps in all.
+
+    Or made longer; each keeps its part of them.
+    """
+    if steps < len(recipe.phases):
+        raise ConfigError(
+            f"{steps} steps are too few for {len(recipe.phases)} phases; "
+            "give each at least one."
+        )
+    factor = steps / sum(p.steps for p in recipe.phases)
+    *first, last = recipe.phases
+    phases = [_scaled(p, max(round(p.steps * factor), 1)) for p in first]
+    rest = max(steps - sum(p.steps for p in phases), 1)
+    return replace(recipe, phases=(*phases, _scaled(last, rest)))
+
+
+def _scaled(phase: Phase, steps: int) -> Phase:
+    warmup = round(phase.warmup * min(steps / phase.steps, 1.0))
+    return replace(phase, steps=steps, warmup=warmup)
+
+
+def scaled_rates(recipe: Recipe, lr: float) -> Recipe:
+    """Return the recipe with this rate for boxes, and others in proportion."""
+    if not 0 < lr < math.inf:
+        raise ConfigError(f"The learning rate must be positive, not {lr}.")
+    chief = next(
+        (p for p in recipe.phases if p.name in ("boxes", "joint")),
+        recipe.phases[0],
+    )
+    phases = [replace(p, lr=p.lr * lr / chief.lr) for p in recipe.phases]
+    return replace(recipe, phases=tuple(phases))
+
+
+TRAINED = {
+    "backbone": "trains the backbone on the classes of pixels",
+    "boxes": "trains the detector; the mask head is not used",
+    "masks": "trains the attention maps and the mask head; the detector is "
+    "frozen",
+    "joint": "trains everything",
+}
+
+
+def describe(recipe: Recipe, pictures: int) -> list[str]:
+    """Return a line on each phase: its steps, its rate, what it trains."""
+    lines = []
+    for p in recipe.phases:
+        looks = p.steps * p.batch_size / pictures
+        line = (
+            f"phase {p.name}: {p.steps} steps of {p.batch_size} pictures "
+            f"({looks:.1f} looks at each), learning rate {p.lr:g}"
+        )
+        what = TRAINED[p.name]
+        if p.name in ("boxes", "joint"):
+            line += f", of the backbone {p.lr * p.backbone_lr:g}"
+            if recipe.freeze_stem:
+                what += "; its first convolution and Res2 are frozen"
+        lines.append(f"{line}; {what}")
+    return lines

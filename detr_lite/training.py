@@ -67,6 +67,7 @@ def train(
     detector: DETR | None = None,
     engine: Engine | None = None,
     transform: Transform | None = None,
+    start: PanopticModel | None = None,
 ) -> TrainResult:
     """Train a model and write it to a folder.
 
@@ -89,16 +90,22 @@ def train(
         engine: how it is run: precision, memory, workers.
         transform: makes of a sample and a torch.Generator the sample that
             the model sees; by default half of the pictures are mirrored.
+        start: a model to go on from, as `load_model` returns it; it has the
+            recipe's configuration and the data's categories.
     """
     engine = engine or Engine()
     accelerator = make_accelerator()
     _check(recipe, train_split, validation, engine, accelerator)
+    if start is not None:
+        _check_start(recipe, train_split, start)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.model, train_split.categories)
-    if detector is not None:
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    elif detector is not None:
         model.detr.load_state_dict(detector.state_dict())
     elif not recipe.starts_from_scratch():
-        load_backbone(model)
+        load_backbone(model, "imagenet" if recipe.imagenet else None)
     model.to(accelerator.device)
     # From here on each process draws its own dropout.
     torch.manual_seed(recipe.seed + accelerator.process_index * 10007)
@@ -107,9 +114,12 @@ def train(
     )
     first_phase, first_step, state = run.start(model, resume)
     evaluation = None
-    first_with_masks = next(
-        (p for p in recipe.phases if p.name in ("masks", "joint")), None
-    )
+    first_with_masks = None
+    report = getattr(start, "load_report", None)
+    if start is None or (report and report.missing):  # no masks so far
+        first_with_masks = next(
+            (p for p in recipe.phases if p.name in ("masks", "joint")), None
+        )
     share = Share(
         accelerator.process_index,
         accelerator.num_processes,
@@ -218,6 +228,19 @@ def _check(
                 f"The {what} data have no segment at all; there is nothing "
                 "to learn from or to compare with."
             )
+
+
+def _check_start(recipe: Recipe, split: Split, start: PanopticModel) -> None:
+    if start.config != recipe.model:
+        raise ConfigError(
+            "The model to start from has another configuration than the "
+            "recipe's model; give the recipe model=start.config."
+        )
+    if start.categories != split.categories:
+        raise ConfigError(
+            "The model to start from has other categories than the data; "
+            "load it with categories=data.categories."
+        )
 
 
 def scenes_data(name: str) -> tuple[SceneSplit, SceneSplit]:

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from support import CONFIG, randomized
 from two_processes import PHASES, evaluations, losses_and_gradients, run
 
+from detr_lite.coco import write_split
 from detr_lite.errors import ConfigError
-from detr_lite.weights import load_model
+from detr_lite.models import build_model
+from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.weights import load_model, save_model
 
 TESTS = Path(__file__).resolve().parent
 
@@ -63,6 +67,10 @@ def folder(_cache, tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("processes")
     script = TESTS / "two_processes.py"
+    (folder / "data").mkdir()
+    write_split(SceneSplit(7, 3), folder / "data")
+    model = randomized(build_model(CONFIG, SCENE_CATEGORIES))
+    save_model(model, folder / "start.safetensors")
     first, second = pair(script, folder, "killed")
     try:
         code, words = ended(first)
@@ -74,6 +82,7 @@ def folder(_cache, tmp_path_factory):
     assert log_steps(folder / "killed")[-1] == ("masks", 4)
     code, words = ended(torchrun(script, folder, "resumed"))
     assert code == 0, words
+    (folder / "words").write_text(words)
     return folder
 
 
@@ -153,6 +162,14 @@ def test_processes_leave_one_log_and_one_model(folder):
         "model.safetensors",
     }
     load_model(folder / "whole/model.safetensors", device="cpu")
+
+
+def test_the_command_in_two_processes_speaks_once(folder):
+    words = (folder / "words").read_text()
+    assert words.count("phase boxes: 1 steps of 8 pictures") == 1
+    assert words.count("The model is") == 1
+    assert log_steps(folder / "tuned") == [("boxes", 1), ("masks", 1)]
+    load_model(folder / "tuned/model.safetensors", device="cpu")
 
 
 def test_another_number_of_processes_cannot_resume(scenes, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from support import CONFIG, TINY, randomized
 
+from detr_lite import cli
 from detr_lite.batches import BatchOrder, Share
 from detr_lite.evaluation import evaluate
 from detr_lite.models import build_model
@@ -125,12 +126,21 @@ def run(folder, watch=None, resume=False):
     )
 
 
+def fine_tune(folder):
+    """Run the command, from a model and for data that the test has made."""
+    arguments = ["train", "--preset", "finetune", "--steps", "2"]
+    arguments += ["--from", str(folder / "start.safetensors")]
+    arguments += ["--data", str(folder / "data")]
+    assert cli.main([*arguments, "--out", str(folder / "tuned")]) == 0
+
+
 def main(folder: Path, what: str) -> None:
     """Do one part, and leave what the test looks at in the folder."""
     if what == "killed":
         run(folder / "killed", kill)
     run(folder / "killed", resume=True)
     run(folder / "whole")
+    fine_tune(folder)
     accelerator = make_accelerator()
     found = {"evaluations": evaluations(accelerator)}
     split = SceneSplit(7, 8)

@@ -1,20 +1,63 @@
 """detr-lite train."""
 
+import os
 from dataclasses import replace
+
+from detr_lite.errors import ConfigError
 
 ABOUT = "train a model: boxes, freeze, masks"
 EXAMPLE = "detr-lite train --preset quick --out runs/quick"
+SEVERAL = (
+    "One CPU or one GPU needs nothing more. With 8 GPUs: torchrun "
+    "--nproc-per-node 8 -m detr_lite train ARGUMENTS. With 8 GPUs in each of "
+    "4 machines, on each of them: torchrun --nnodes 4 --nproc-per-node 8 "
+    "--rdzv-backend c10d --rdzv-endpoint HOST:29500 -m detr_lite train "
+    "ARGUMENTS, where HOST is one of them and --out a folder that all of "
+    "them see. The pictures of a step are shared among the processes; a "
+    "resumed run needs as many as before."
+)
 
 
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--preset", default="quick", metavar="quick|full")
+    parser.add_argument(
+        "--preset",
+        default="quick",
+        metavar="quick|full|coco|finetune",
+        help="quick (default) and full: the scenes' model; coco: the "
+        "paper's; finetune: go on from weights of --from",
+    )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--data",
         metavar="DIR",
         help="a COCO panoptic folder (default: the scenes); its last tenth "
         "is for validation",
+    )
+    parser.add_argument(
+        "--validation",
+        metavar="DIR",
+        help="a COCO panoptic folder for validation, instead of that tenth",
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME|FILE",
+        help="panoptic weights to go on from, with preset finetune; classes "
+        "that the data have too, by category id, are kept",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps of all phases together (default: the preset's)",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate of phase boxes; the other phases' rates keep "
+        "their ratio to it (default: the preset's)",
     )
     parser.add_argument(
         "--joint",
@@ -27,36 +70,121 @@ def add_arguments(parser) -> None:
         help="go on with the run in DIR where it stopped",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S")
+    engine = parser.add_argument_group(
+        "speed and memory", "The losses of a step stay the same."
+    )
+    engine.add_argument(
+        "--precision",
+        default="no",
+        metavar="no|bf16|fp16",
+        help="of the model's arithmetic; no (default) is float32",
+    )
+    engine.add_argument(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="compute a step's pictures in N parts, for less memory",
+    )
+    engine.add_argument(
+        "--checkpoint-masks",
+        action="store_true",
+        help="compute the mask head twice, for less memory",
+    )
+    engine.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that load pictures, for each GPU (default: 0)",
+    )
+    parser.add_argument_group("several GPUs", SEVERAL)
 
 
 def run(args) -> None:
     """Train, and print the figures of the result."""
     from detr_lite.commands.evaluate import print_evaluation
-    from detr_lite.models import SCENES_CONFIG
-    from detr_lite.recipes import joint, preset
-    from detr_lite.training import ProgressBar, scenes_data, train
+    from detr_lite.recipes import Engine, describe
+    from detr_lite.training import ProgressBar, train
 
-    recipe = preset(args.preset, seed=args.seed)
-    if args.joint:
-        recipe = joint(recipe)
-    print(
-        f"Preset {args.preset}: "
-        + ", ".join(f"{p.name} {p.steps} steps" for p in recipe.phases)
-        + f"; the result goes to {args.out}."
+    engine = Engine(
+        args.precision, args.accumulate, args.checkpoint_masks, args.workers
     )
-    if args.data:
-        from detr_lite.coco import CocoPanoptic
-        from detr_lite.samples import split_off
-
-        data = CocoPanoptic.from_folder(args.data)
-        train_split, validation = split_off(data, 0.1)
-        config = replace(SCENES_CONFIG, num_classes=len(data.categories))
-        recipe = replace(recipe, model=config)
-    else:
-        train_split, validation = scenes_data(args.preset)
+    recipe, start, *splits = _recipe_and_data(args)
+    options = {"resume": args.resume, "engine": engine, "start": start}
+    if os.environ.get("RANK", "0") != "0":
+        train(recipe, *splits, args.out, **options)
+        return  # what is to be said, the first process says
+    print(f"Preset {args.preset}; the result goes to {args.out}.")
+    if start is not None and start.load_report:
+        print(start.load_report)
+    print("\n".join(describe(recipe, len(splits[0]))))
     with ProgressBar(recipe) as bar:
-        result = train(
-            recipe, train_split, validation, args.out, args.resume, bar.watch
-        )
+        result = train(recipe, *splits, args.out, watch=bar.watch, **options)
     print_evaluation(result.evaluation)
     print(f"The model is {result.folder / 'model.safetensors'}.")
+
+
+def _recipe_and_data(args):
+    """Return the recipe, the model to start from, and both splits."""
+    from detr_lite.recipes import (
+        finetune,
+        joint,
+        preset,
+        scaled_rates,
+        with_steps,
+    )
+
+    recipe, start = preset(args.preset, seed=args.seed), None
+    if (args.preset == "finetune") != (args.start is not None):
+        raise ConfigError(
+            "The preset finetune and --from go together: name the weights to "
+            "go on from, or another preset."
+        )
+    splits = _splits(args)
+    categories = splits[0].categories
+    if args.start is not None:
+        start = _start(args, categories)
+        recipe = finetune(start.config, seed=args.seed)
+    elif args.data:
+        config = replace(recipe.model, num_classes=len(categories))
+        recipe = replace(recipe, model=config)
+    if recipe.by_shape and not hasattr(splits[0], "sizes"):
+        recipe = replace(recipe, by_shape=False)
+    if args.joint:
+        recipe = joint(recipe)
+    if args.steps is not None:
+        recipe = with_steps(recipe, args.steps)
+    if args.lr is not None:
+        recipe = scaled_rates(recipe, args.lr)
+    return recipe, start, *splits
+
+
+def _splits(args):
+    """Return what to train on, and what to measure on."""
+    from detr_lite.training import scenes_data
+
+    if not args.data:
+        if args.validation or args.preset in ("coco", "finetune"):
+            raise ConfigError(
+                "Name the folder to train on with --data; only the presets "
+                "quick and full have scenes for it."
+            )
+        return scenes_data(args.preset)
+    from detr_lite.coco import CocoPanoptic
+    from detr_lite.samples import split_off
+
+    data = CocoPanoptic.from_folder(args.data)
+    if args.validation:
+        return data, CocoPanoptic.from_folder(args.validation)
+    return split_off(data, 0.1)
+
+
+def _start(args, categories):
+    """Return the weights to go on from, for the classes of the data."""
+    import torch
+
+    from detr_lite.weights import load_model
+
+    torch.manual_seed(args.seed)  # what the file lacks starts at random
+    return load_model(args.start, "cpu", masks=True, categories=categories)
