@@ -21,7 +21,7 @@ from detr_lite.scenes import SceneSplit
 from detr_lite.weights import load_model, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["scenes", "train", "evaluate", "predict", "models"]
+COMMANDS = ["scenes", "train", "evaluate", "predict", "models", "check"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,42 @@
+"""detr-lite check."""
+
+ABOUT = "list every problem of a COCO panoptic data set, and its figures"
+EXAMPLE = "detr-lite check data/scenes"
+
+
+def add_arguments(parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "data",
+        metavar="DIR",
+        help="a COCO panoptic folder; nothing is changed",
+    )
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="like val2017, where a folder of COCO's own layout has several",
+    )
+
+
+def run(args) -> int:
+    """Print problems, warnings and figures; return 1 if it has problems."""
+    from tqdm import tqdm
+
+    from detr_lite.check import check_folder
+
+    report = check_folder(
+        args.data,
+        args.split,
+        lambda entries: tqdm(entries, "check", leave=False, disable=None),
+    )
+    for problem in report.problems:
+        print(f"problem: {problem}")
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    if report.pictures:
+        print("\n".join(report.lines()))
+    print(
+        f"{args.data}: problems {len(report.problems)}, "
+        f"warnings {len(report.warnings)}"
+    )
+    return int(bool(report.problems))
