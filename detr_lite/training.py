@@ -185,15 +185,16 @@ def train(
     return TrainResult(model, evaluation, run.out)
 
 
-def make_accelerator() -> Accelerator:
+def make_accelerator(device: str | None = None) -> Accelerator:
     """Return this process's place among those that torchrun started.
 
+    device: "cpu" keeps off a GPU (default: one if there is one).
     Precision and accumulation are PhaseTrainer's own business: there a
     reader sees where they begin and end.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = several and not torch.cuda.is_available()
-    return Accelerator(cpu=on_cpu, mixed_precision="no")
+    return Accelerator(cpu=on_cpu or device == "cpu", mixed_precision="no")
 
 
 def _check(
