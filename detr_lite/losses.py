@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.detr import DetrOutput
@@ -89,7 +90,7 @@ def mask_pairs(
     targets: Sequence[Target],
     size: tuple[int, int],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield logits and wanted masks, (S, pixels) each, at full size.
+    """Yield mask logits, (S, h, w), and wanted masks, (S, H, W) bool.
 
     All S pairs at once over the padded size, as the original has it; or, if
     the output tells the padding apart, each picture's over its own pixels.
@@ -101,13 +102,13 @@ def mask_pairs(
     ]
     if sizes is None:
         masks = torch.cat([_pad(mask, size) for mask in wanted])
-        yield _upsample(output.mask_logits, size), masks.flatten(1).float()
+        yield output.mask_logits, masks
         return
     for i, masks in enumerate(wanted):
         h, w = sizes[i].res2
         mine = output.mask_logits[output.image_index == i, :h, :w]
         if len(mine):
-            yield _upsample(mine, masks.shape[1:]), masks.flatten(1).float()
+            yield mine, masks
 
 
 def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -168,10 +169,17 @@ class DetectionLoss:
 
 
 class MaskLoss:
-    """Focal plus dice loss of the matched queries' masks, at full size."""
+    """Focal plus dice loss of the matched queries' masks, at full size.
 
-    def __init__(self, focal: float = 1, dice: float = 1):
-        self.focal, self.dice = focal, dice
+    Args:
+        focal, dice: what each loss is multiplied by.
+        pixels: of the masks that are at full size at a time.  Where there
+            are more, they are computed again for the gradient instead of
+            being kept: same loss and gradients, less memory, a little slower.
+    """
+
+    def __init__(self, focal: float = 1, dice: float = 1, pixels: int = 2**20):
+        self.focal, self.dice, self.pixels = focal, dice, pixels
 
     def __call__(
         self,
@@ -187,11 +195,31 @@ class MaskLoss:
         size: the padded pictures' (H, W).
         """
         focal = dice = output.mask_logits.sum() * 0.0  # if there are none
-        for logits, wanted in mask_pairs(output, matching, targets, size):
-            focal = focal + focal_loss(logits, wanted, num_boxes)
-            dice = dice + dice_loss(logits, wanted, num_boxes)
+        for pair in mask_pairs(output, matching, targets, size):
+            height, width = pair[1].shape[1:]
+            few = max(self.pixels // (height * width), 1)
+            parts = list(zip(*(x.split(few) for x in pair), strict=True))
+            for logits, masks in parts:
+                args = (logits, masks, num_boxes)
+                if len(parts) == 1:
+                    losses = _focal_and_dice(*args)
+                else:
+                    losses = checkpoint(
+                        _focal_and_dice, *args, use_reentrant=False
+                    )
+                focal, dice = focal + losses[0], dice + losses[1]
         return {
             "loss": self.focal * focal + self.dice * dice,
             "focal": focal,
             "dice": dice,
         }
+
+
+def _focal_and_dice(logits, masks, num_boxes) -> tuple[Tensor, Tensor]:
+    """Enlarge the logits to the masks' size and compare them."""
+    enlarged = _upsample(logits, masks.shape[1:])
+    wanted = masks.flatten(1).float()
+    return (
+        focal_loss(enlarged, wanted, num_boxes),
+        dice_loss(enlarged, wanted, num_boxes),
+    )

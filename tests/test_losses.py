@@ -126,8 +126,8 @@ def test_wanted_masks_are_the_matched_segments():
     pairs = matching((0, 0, 1), (0, 3, 0), (1, 2, 0))
     output = panoptic_output(torch.zeros(3, 3, 5), torch.tensor([0, 0, 1]))
     ((logits, wanted),) = mask_pairs(output, pairs, targets, (3, 5))
-    assert logits.shape == wanted.shape == (3, 15)
-    assert wanted.view(3, 3, 5).tolist() == [
+    assert logits.shape == wanted.shape == (3, 3, 5)
+    assert wanted.int().tolist() == [
         [[0, 0, 1, 1, 0]] * 2 + [[0] * 5],
         [[1, 1, 0, 0, 0]] * 2 + [[0] * 5],
         [[1, 1, 0, 0, 0]] * 3,
@@ -141,10 +141,10 @@ def test_with_exact_padding_only_a_pictures_own_pixels_count():
     logits = torch.randn(3, 3, 4)
     output = panoptic_output(logits, torch.tensor([0, 0, 1]), sizes)
     one, other = mask_pairs(output, pairs, targets, (3, 4))
-    assert torch.equal(one[0], logits[:2, :2].flatten(1))
-    assert torch.equal(other[0], logits[2:, :, :2].flatten(1))
-    assert one[1].tolist() == [[0, 0, 1, 1] * 2, [1, 1, 0, 0] * 2]
-    assert other[1].tolist() == [[1] * 6]
+    assert torch.equal(one[0], logits[:2, :2])
+    assert torch.equal(other[0], logits[2:, :, :2])
+    assert one[1].int().tolist() == [[[0, 0, 1, 1]] * 2, [[1, 1, 0, 0]] * 2]
+    assert other[1].int().tolist() == [[[1, 1]] * 3]
 
 
 def detection(layers):
@@ -223,3 +223,31 @@ def test_mask_loss_without_segments_is_zero_and_has_gradients():
     losses = MaskLoss()(with_masks(logits, pairs), pairs, truth, (4, 6), 1.0)
     assert losses["loss"].item() == 0
     losses["loss"].backward()
+
+
+def test_a_few_masks_at_a_time_give_the_same_loss_with_less_kept():
+    """What is at full size is computed again, not kept for the gradient."""
+    truth = segmented((64, 48), [1, 2])
+    pairs = matching(*((0, i, i % 2) for i in range(6)))
+    start = torch.randn(6, 16, 12)
+
+    def run(pixels):
+        logits, kept = start.clone().requires_grad_(), []
+
+        def keep(tensor):
+            kept.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            losses = MaskLoss(pixels=pixels)(
+                with_masks(logits, pairs), pairs, [truth], (64, 48), 2.0
+            )
+        losses["loss"].backward()
+        return losses["loss"].detach(), logits.grad, sum(kept)
+
+    *wanted, most = run(10**9)
+    *found, least = run(2 * 64 * 48)
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
+    assert wanted[1].abs().max() > 1e-3
+    assert least < most / 10

@@ -78,6 +78,33 @@ def test_split_first_convolution_gives_the_same_floats_to_rounding(inputs):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_masks_a_few_at_a_time_are_those_of_all_at_once(head, inputs, chunk):
+    head.chunk = 5
+    together = head(*inputs)
+    sizes = []
+    head.gn1.register_forward_hook(
+        lambda module, given, made: sizes.append(len(made))
+    )
+    head.chunk = chunk
+    assert torch.equal(head(*inputs), together)
+    assert max(sizes) == chunk
+    assert sum(sizes) == 5
+
+
+@torch.no_grad()
+def test_the_adapters_see_each_picture_once(head, inputs):
+    """Not once for each embedding, nor for each chunk."""
+    seen = []
+    for adapter in (head.adapter1, head.adapter2, head.adapter3):
+        adapter.register_forward_hook(
+            lambda module, given, made: seen.append(len(made))
+        )
+    head(*inputs)
+    assert seen == [2, 2, 2]
+
+
+@torch.no_grad()
 def test_each_embedding_reads_the_picture_it_belongs_to(head, inputs):
     src_proj, maps, index, pyramid = inputs
     before = head(*inputs)

@@ -1,10 +1,14 @@
 """The sizes and the names of the original's models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
+from support import CONFIG, randomized
 
 from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
+from detr_lite.panoptic_detr import all_queries
 from detr_lite.samples import Categories, Category
 from detr_lite.scenes import SCENE_CATEGORIES
 
@@ -138,3 +142,26 @@ def test_the_scenes_model_makes_12_by_12_positions_of_96_by_96_pixels():
     images = torch.randn(1, 3, 96, 96)
     padding = torch.zeros(1, 96, 96, dtype=torch.bool)
     assert model.detr(images, padding).memory.shape == (1, 128, 12, 12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("images", [1, 2])
+def test_channels_last_gives_the_same_to_rounding(images):
+    config = replace(CONFIG, resnet_width=16)
+    model = randomized(build_model(config, SCENE_CATEGORIES)).eval()
+    weight = model.detr.backbone[0].body.layer1[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    inputs = (
+        torch.randn(images, 3, 96, 80),
+        torch.zeros(images, 96, 80, dtype=torch.bool),
+    )
+    last = model(*inputs, all_queries)
+    res2 = last.detection.pyramid.res2
+    assert res2.is_contiguous(memory_format=torch.channels_last)
+    other = model.to(memory_format=torch.contiguous_format)
+    first = other(*inputs, all_queries)
+    assert first.detection.pyramid.res2.is_contiguous()
+    for name in ("class_logits", "boxes", "mask_logits"):
+        torch.testing.assert_close(
+            getattr(last, name), getattr(first, name), rtol=1e-4, atol=1e-4
+        )

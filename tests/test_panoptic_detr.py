@@ -457,3 +457,22 @@ def test_the_number_of_classes_must_be_that_of_the_categories():
 
     with pytest.raises(ConfigError, match=r"8 classes.* 2; they must agree"):
         build_model(CONFIG, TWO_CLASSES)
+
+
+def test_the_frozen_detector_keeps_nothing_for_a_gradient(tiny_model, batch):
+    """In phase masks only the two heads take part in the graph."""
+    tiny_model.detr.requires_grad_(False)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        detection = tiny_model.detr(batch.images, batch.padding_mask)
+        assert kept == []
+        output = tiny_model.add_masks(detection, every_third(detection))
+    assert kept
+    assert output.mask_logits.requires_grad
+    assert not detection.class_logits.requires_grad
+    assert all(not level.requires_grad for level in detection.pyramid)
