@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.models import DetectionModel, PanopticModel
-from detr_lite.panoptic import panoptic_results
+from detr_lite.panoptic import Panoptic, panoptic_results
 from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.samples import (
     Categories,
+    Sample,
     Split,
     boxes_from_id_map,
     pad_images,
@@ -153,6 +154,7 @@ def evaluate(
     progress=None,
     accelerator=None,
     mode: str = "union",
+    results: Callable[[Sample, Panoptic], None] | None = None,
 ) -> Evaluation:
     """Return box AP and PQ of a model on a split.
 
@@ -160,6 +162,8 @@ def evaluate(
     accelerator: of several processes, each of which takes its share of the
     batches; all return what one process alone would.
     mode: how stuff is merged; see panoptic_segmentation.
+    results: called with each sample and its segmentation; of several
+    processes each calls it with its share.
 
     The model may know more classes than the data, joined by category id:
     the figures are those of the data's classes.  What it finds of another
@@ -209,7 +213,7 @@ def evaluate(
                     sample.crowd,
                 )
             if masks:
-                results = panoptic_results(
+                segmentations = panoptic_results(
                     output,
                     isthing,
                     tuple(images.shape[-2:]),
@@ -217,7 +221,9 @@ def evaluate(
                     [tuple(s.id_map.shape) for s in samples],
                     mode=mode,
                 )
-                for result, sample in zip(results, samples, strict=True):
+                for result, sample in zip(segmentations, samples, strict=True):
+                    if results is not None:
+                        results(sample, result)
                     ids, labels = sample.segment_ids, sample.labels
                     quality.update(
                         result.id_map,

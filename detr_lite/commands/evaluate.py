@@ -2,6 +2,8 @@
 
 from contextlib import ExitStack
 
+from detr_lite.errors import ConfigError
+
 ABOUT = "measure box AP and panoptic quality"
 EXAMPLE = "detr-lite evaluate --model scenes --data data/scenes"
 
@@ -20,40 +22,64 @@ def add_arguments(parser) -> None:
         metavar="DIR",
         help="a COCO panoptic folder (default: the 512 validation scenes)",
     )
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="like val2017, where a folder of COCO's own layout has several",
+    )
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument(
+        "--save",
+        metavar="DIR",
+        help="write the results there, as COCO takes submissions",
+    )
 
 
 def run(args) -> None:
     """Evaluate a model, print its figures, and write them if asked."""
     from tqdm import tqdm
 
+    from detr_lite.coco_results import ResultWriter
     from detr_lite.evaluation import evaluate, to_json
-    from detr_lite.output import staged_file
+    from detr_lite.output import staged, staged_file
     from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
     from detr_lite.weights import load_model
 
     model = load_model(args.model)
+    if args.save and not model.config.masks:
+        raise ConfigError(
+            "The model finds boxes and makes no masks; leave --save out."
+        )
     if args.data:
         from detr_lite.coco import CocoPanoptic
 
-        split = CocoPanoptic.from_folder(args.data)
+        split = CocoPanoptic.from_folder(args.data, args.split)
     else:
         split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
     with ExitStack() as stack:
         part = args.json and stack.enter_context(staged_file(args.json))
+        writer = None
+        if args.save:
+            stage = stack.enter_context(staged(args.save))
+            writer = ResultWriter(stage, split.categories, model.categories)
         result = evaluate(
             model,
             split,
+            results=writer and writer.add,
             masks=model.config.masks,
             progress=lambda batches: tqdm(
                 batches, "evaluate", leave=False, disable=None
             ),
         )
         print_evaluation(result)
+        if writer:
+            writer.close()
         if part:
             part.write_text(to_json(result))
     if args.json:
         print(f"The figures are in {args.json}.")
+    if args.save:
+        print(f"The results are in {args.save}.")
 
 
 def print_evaluation(result) -> None:
