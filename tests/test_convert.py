@@ -1,0 +1,157 @@
+"""Instances and label images become a panoptic data set."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coder
+
+from detr_lite.check import check_folder
+from detr_lite.cli import main
+from detr_lite.coco import CocoPanoptic
+from detr_lite.commands.convert import EXAMPLE
+
+CLASSES = [
+    {"id": 5, "name": "cat", "isthing": 1},
+    {"id": 9, "name": "sky", "isthing": 0},
+    {"id": 300, "name": "sea", "isthing": 0, "color": [1, 2, 3]},
+]
+WORDS = ["--instances", "i.json", "--semantic", "labels", "--images",
+         "photos", "--classes", "c.json", "--out", "new"]  # fmt: skip
+
+
+def square(x, y, side):
+    return [[x, y, x + side, y, x + side, y + side, x, y + side]]
+
+
+@pytest.fixture
+def content(tmp_path, monkeypatch):
+    """One picture: sky above, sea below, a strip of void, three cats."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "labels"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (40, 30), "red").save("photos/a.jpg")
+    labels = np.full((30, 40), 9, np.uint16)
+    labels[15:], labels[:, 35:] = 300, 7
+    Image.fromarray(labels).save("labels/a.png")
+    (tmp_path / "c.json").write_text(json.dumps(CLASSES))
+    crowd = np.zeros((30, 40), np.uint8, order="F")
+    crowd[20:22, 2:4] = 1
+    runs = coder.encode(crowd)
+    runs["counts"] = runs["counts"].decode()
+    shapes = [square(4, 4, 4), square(2, 2, 20), runs]
+    return {
+        "images": [{"id": 3, "file_name": "a.jpg"}],
+        "annotations": [
+            {
+                "id": 70 + n,
+                "image_id": 3,
+                "category_id": 5,
+                "segmentation": shape,
+                "iscrowd": int(n == 2),
+            }
+            for n, shape in enumerate(shapes)
+        ],
+    }
+
+
+def converted(content):
+    Path("i.json").write_text(json.dumps(content))
+    return main(["convert", *WORDS])
+
+
+def test_smaller_things_lie_on_larger_ones_and_all_on_stuff(content):
+    assert converted(content) == 0
+    assert check_folder("new").problems == []
+    sample = CocoPanoptic.from_folder("new")[0]
+    wanted = torch.zeros(30, 40, dtype=torch.int64)
+    wanted[:15, :35], wanted[15:, :35] = 1, 2  # sky, sea
+    wanted[20:22, 2:4] = 3  # the crowd, below the large cat
+    wanted[2:22, 2:22] = 4
+    wanted[4:8, 4:8] = 5
+    # The crowd is covered wholly, so that it is no segment.
+    assert torch.equal(sample.id_map.long(), wanted)
+    assert sample.segment_ids.tolist() == [1, 2, 4, 5]
+    assert sample.labels.tolist() == [1, 2, 0, 0]
+    assert not sample.crowd.any()
+    assert sample.image_id == 3
+    assert sample.image.shape == (3, 30, 40)
+
+
+def test_a_crowd_that_is_seen_is_marked(content):
+    del content["annotations"][1]
+    assert converted(content) == 0
+    sample = CocoPanoptic.from_folder("new")[0]
+    assert sample.crowd.tolist() == [False, False, True, False]
+
+
+def refused(content, capsys, *words):
+    assert converted(content) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error, error
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"category_id": 4}, ["annotation 70", "4"]),
+        ({"category_id": 9}, ["annotation 70", "sky", "stuff"]),
+        ({"segmentation": [[1, 2]]}, ["outline of annotation 70"]),
+        ({"image_id": 8}, ["i.json", "image 8"]),
+        ({"segmentation": 3}, ["i.json", "segmentation"]),
+        (
+            {"segmentation": {"size": [9, 9], "counts": [81]}},
+            ["annotation 70", "9 x 9", "40 x 30"],
+        ),
+    ],
+)
+def test_a_wrong_instance_is_refused(content, capsys, change, words):
+    content["annotations"][0].update(change)
+    refused(content, capsys, *words)
+
+
+def test_a_missing_label_image_is_refused(content, capsys, tmp_path):
+    (tmp_path / "labels" / "a.png").unlink()
+    refused(content, capsys, "labels/a.png")
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "words"),
+    [("RGB", (40, 30), "mode RGB"), ("L", (30, 40), "30 x 40")],
+)
+def test_a_wrong_label_image_is_refused(content, capsys, mode, size, words):
+    Image.new(mode, size).save("labels/a.png")
+    refused(content, capsys, "labels/a.png", words)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[3]"])
+def test_wrong_classes_are_refused(content, capsys, tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    refused(content, capsys, "c.json")
+
+
+def test_two_pictures_of_one_stem_are_refused(content, capsys):
+    Image.new("RGB", (40, 30)).save("photos/a.png")
+    content["images"].append({"id": 4, "file_name": "a.png"})
+    refused(content, capsys, "two pictures are named a")
+
+
+def test_a_folder_with_something_in_it_is_refused(content, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "mine").touch()
+    assert converted(content) == 1
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["mine"]
+
+
+def test_the_example_in_the_help_runs(content, tmp_path):
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    (tmp_path / "c.json").rename(tmp_path / "classes.json")
+    assert main(shlex.split(EXAMPLE)[1:]) == 0
+    assert check_folder("my_data").problems == []
