@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detr_lite.augment import TrainTransform
 from detr_lite.batches import BatchOrder, Share, load_steps
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.recipes import Phase
@@ -173,3 +174,17 @@ def test_what_is_wrong_with_a_picture_is_said_as_without_workers(scenes):
     with pytest.raises(DataError) as caught:
         list(load_steps(run, range(2), Share(), LIMITS, workers=1))
     assert str(caught.value) == "beach.png has no pixels; copy it again."
+
+
+def test_cocos_transform_makes_batches_for_any_step(scenes):
+    """Of pictures of different sizes, some of which may have no segment."""
+    transform = TrainTransform((48, 64, 80), 100, (40, 60), (16, 40))
+    run = order(scenes, 4, transform=transform)
+    sides = set()
+    for step in range(6):
+        for batch in run.batches(step, Share(parts=2), LIMITS):
+            sides |= {tuple(t.id_map.shape) for t in batch.targets}
+            assert batch.images.shape[1] == 3
+    assert len(sides) > 6
+    assert {48, 64} <= {min(side) for side in sides}
+    assert max(max(side) for side in sides) <= 100

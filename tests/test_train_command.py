@@ -1,5 +1,6 @@
 """detr-lite train: from given weights, with all options."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from support import TINY, same_weights
 
 from detr_lite import recipes, training
+from detr_lite.augment import TrainTransform
 from detr_lite.cli import main
 from detr_lite.coco import CocoPanoptic, write_split
 from detr_lite.errors import ConfigError
@@ -103,21 +105,35 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
     assert heard["recipe"].seed == 5
     assert [p.name for p in heard["recipe"].phases] == ["joint"]
     assert len(heard["validation"]) == 4
+    assert heard["transform"] is None  # pictures are small
 
 
-def test_the_coco_preset_takes_the_datas_classes(monkeypatch, data, tmp_path):
+def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
+    """Their splits and classes; pictures are resized and cut at random."""
+    coco = tmp_path / "coco"
+    for split in ("train2017", "val2017"):
+        places = {
+            "images": coco / split,
+            "panoptic": coco / "annotations" / f"panoptic_{split}",
+            "panoptic.json": coco / "annotations" / f"panoptic_{split}.json",
+        }
+        for old, new in places.items():
+            copy = shutil.copytree if new.suffix == "" else shutil.copy
+            new.parent.mkdir(parents=True, exist_ok=True)
+            copy(data / old, new)
     heard = {}
 
-    def fake(recipe, *rest, **options):
-        heard["recipe"] = recipe
+    def fake(recipe, train_split, validation, out, **options):
+        heard.update(options, recipe=recipe)
+        assert len(train_split) == len(validation) == 4
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", fake)
     out = tmp_path / "run"
-    assert command("--preset", "coco", "--data", data, "--out", out) == 130
+    assert command("--preset", "coco", "--data", coco, "--out", out) == 130
     assert heard["recipe"].model.num_classes == 8
     assert heard["recipe"].model.num_queries == 100
-    assert heard["recipe"].imagenet
+    assert isinstance(heard["transform"], TrainTransform)
 
 
 def test_the_coco_preset_asks_for_imagenets_backbone(monkeypatch, scenes):

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from detr_lite.errors import ConfigError
 
@@ -32,12 +33,12 @@ def add_arguments(parser) -> None:
         "--data",
         metavar="DIR",
         help="a COCO panoptic folder (default: the scenes); its last tenth "
-        "is for validation",
+        "is for validation, or val2017 if it has train2017",
     )
     parser.add_argument(
         "--validation",
         metavar="DIR",
-        help="a COCO panoptic folder for validation, instead of that tenth",
+        help="a COCO panoptic folder for validation, instead of those",
     )
     parser.add_argument(
         "--from",
@@ -112,6 +113,7 @@ def run(args) -> None:
     )
     recipe, start, *splits = _recipe_and_data(args)
     options = {"resume": args.resume, "engine": engine, "start": start}
+    options["transform"] = _transform(args, recipe)
     if os.environ.get("RANK", "0") != "0":
         train(recipe, *splits, args.out, **options)
         return  # what is to be said, the first process says
@@ -149,8 +151,6 @@ def _recipe_and_data(args):
     elif args.data:
         config = replace(recipe.model, num_classes=len(categories))
         recipe = replace(recipe, model=config)
-    if recipe.by_shape and not hasattr(splits[0], "sizes"):
-        recipe = replace(recipe, by_shape=False)
     if args.joint:
         recipe = joint(recipe)
     if args.steps is not None:
@@ -174,10 +174,24 @@ def _splits(args):
     from detr_lite.coco import CocoPanoptic
     from detr_lite.samples import split_off
 
+    held = args.validation and CocoPanoptic.from_folder(args.validation)
+    if Path(args.data, "annotations/panoptic_train2017.json").exists():
+        return (
+            CocoPanoptic.from_folder(args.data, "train2017"),
+            held or CocoPanoptic.from_folder(args.data, "val2017"),
+        )
     data = CocoPanoptic.from_folder(args.data)
-    if args.validation:
-        return data, CocoPanoptic.from_folder(args.validation)
-    return split_off(data, 0.1)
+    return (data, held) if held else split_off(data, 0.1)
+
+
+def _transform(args, recipe):
+    """Return the changes of pictures; small ones are mirrored and no more."""
+    from detr_lite.augment import TrainTransform
+
+    photographs = args.preset in ("coco", "finetune")
+    if photographs and recipe.model.shortest >= max(TrainTransform().before):
+        return TrainTransform()
+    return None
 
 
 def _start(args, categories):
