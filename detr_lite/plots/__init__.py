@@ -9,6 +9,7 @@ from detr_lite.plots.pictures import (
     sheet,
 )
 from detr_lite.plots.pipeline import Pipeline, pipeline_svg
+from detr_lite.plots.samples import sample_figure
 from detr_lite.plots.training import LiveCurves, curves_figure, read_log
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "overlay",
     "pipeline_svg",
     "read_log",
+    "sample_figure",
     "sheet",
 ]
