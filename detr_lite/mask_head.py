@@ -75,7 +75,7 @@ class MaskHead(nn.Module):
         attention_maps: (S, M, h, w);
         image_index: (S,) int64, the picture each embedding belongs to.
         """
-        if not len(attention_maps):  # nothing was found: no masks
+        if attention_maps.shape[0] == 0:  # nothing was found: no masks
             return src_proj.new_zeros((0, *pyramid.res2.shape[-2:]))
         # What all queries of a picture share, once for each picture:
         shared = [self._image(src_proj)]

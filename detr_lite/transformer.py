@@ -199,9 +199,11 @@ class Transformer(nn.Module):
         """
         size = src.shape[-2:]
         tokens, pos = (x.flatten(2).transpose(1, 2) for x in (src, pos))
-        mask = padding_mask.flatten(1) if padding_mask.any() else None
+        # A traced model has one path for all pictures, the one with a mask.
+        masked = torch.compiler.is_compiling() or padding_mask.any()
+        mask = padding_mask.flatten(1) if masked else None
         memory = self.encoder(tokens, pos, mask)
-        query_pos = query_embed.expand(len(src), -1, -1)
+        query_pos = query_embed.expand(src.shape[0], -1, -1)
         start = torch.zeros_like(query_pos)
         embeddings = self.decoder(start, query_pos, memory, pos, mask)
         return embeddings, memory.transpose(1, 2).unflatten(2, size)
