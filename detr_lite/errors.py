@@ -25,5 +25,9 @@ class OutputError(DetrLiteError):
     """Results cannot be written where the user asked."""
 
 
+class ExportError(DetrLiteError):
+    """A model cannot be written for another program."""
+
+
 class ConfigError(DetrLiteError):
     """An argument has a value that cannot work."""
