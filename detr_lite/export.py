@@ -43,6 +43,8 @@ class OnnxModel(nn.Module):
         self.model = copy.deepcopy(model).float().cpu().eval()
         self.model.detr.backbone[0].exact_padding = False
         self.masks = masks
+        if masks:  # all at once: a graph has no loop over as many as come
+            self.model.mask_head.chunk = None
         self.names = ["class_logits", "boxes"]
         if masks:
             self.names += ["mask_logits"]

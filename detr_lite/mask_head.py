@@ -24,7 +24,7 @@ class MaskHead(nn.Module):
         split: compute the part of the first convolution that all queries of
             a picture share once, instead of once per query: same answer.
         chunk: masks made at a time; no two depend on each other, so fewer
-            take less memory and give the same.
+            take less memory and give the same.  None makes all at once.
 
     Source: paper, figure 8; MaskHeadSmallConv in the original.
     """
@@ -38,7 +38,7 @@ class MaskHead(nn.Module):
         map_gain: float = 1.0,
         pyramid: bool = True,
         split: bool = True,
-        chunk: int = 4,
+        chunk: int | None = 4,
     ):
         super().__init__()
         context = width if context is None else context
@@ -86,14 +86,14 @@ class MaskHead(nn.Module):
         ):
             nothing = level.new_zeros(1, 1, *level.shape[-2:])
             shared.append(adapter(level) if self.pyramid else nothing)
+        parts = [(attention_maps, image_index)]
+        if self.chunk is not None:
+            split = (x.split(self.chunk) for x in parts[0])
+            parts = zip(*split, strict=True)
         masks = []
-        for maps, index in zip(
-            attention_maps.split(self.chunk),
-            image_index.split(self.chunk),
-            strict=True,
-        ):
+        for maps, index in parts:
             # One picture's is not copied for each query, but broadcast.
-            mine = [x if len(x) == 1 else x[index] for x in shared]
+            mine = [x if x.shape[0] == 1 else x[index] for x in shared]
             masks.append(self._masks(maps, *mine))
         return torch.cat(masks)
 
@@ -116,7 +116,7 @@ class MaskHead(nn.Module):
     def _first(self, image: Tensor, maps: Tensor) -> Tensor:
         """Convolve image and maps side by side: (S, d + M, h, w)."""
         if not self.split:
-            image = image.expand(len(maps), -1, -1, -1)
+            image = image.expand(maps.shape[0], -1, -1, -1)
             return self.lay1(torch.cat((image, maps), 1))
         weight = self.lay1.weight[:, -maps.shape[1] :]
         return F.conv2d(maps, weight, padding=1).add_(image)
