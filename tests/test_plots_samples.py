@@ -35,6 +35,7 @@ def test_picture_ids_and_both_members_of_the_batch_are_drawn(scenes):
         assert axis.images[0].get_extent() == [0, w, h, 0]
         padding, *boxes = axis.patches
         assert (padding.get_width(), padding.get_height()) == (width, height)
+        assert padding.get_zorder() < axis.images[0].get_zorder()
         wanted = make_target(one)
         assert len(boxes) == len(wanted.labels)
         for patch, label, box in zip(

@@ -40,7 +40,15 @@ def sample_figure(
     ):
         h, w = one.id_map.shape
         axis.add_patch(
-            Rectangle((0, 0), width, height, fc="0.9", ec="0.6", hatch="//")
+            Rectangle(
+                (0, 0),
+                width,
+                height,
+                fc="0.9",
+                ec="0.6",
+                hatch="//",
+                zorder=-1,  # under the picture
+            )
         )
         axis.imshow(one.image.permute(1, 2, 0).numpy(), extent=(0, w, h, 0))
         corners = cxcywh_to_xyxy(target.boxes) * torch.tensor([w, h, w, h])
