@@ -93,6 +93,13 @@ def original_categories(count: int) -> Categories:
     )
 
 
+def used(categories: Categories) -> Categories:
+    """Return the classes that are some: without those called unused."""
+    return Categories(
+        [c for c in categories if not c.name.startswith(f"{UNUSED} ")]
+    )
+
+
 def numbered_categories(count: int) -> Categories:
     """Return a list for a file that does not say what its labels mean."""
     return Categories(

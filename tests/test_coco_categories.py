@@ -3,7 +3,11 @@
 import pytest
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
-from detr_lite.coco_categories import coco_categories, original_categories
+from detr_lite.coco_categories import (
+    coco_categories,
+    original_categories,
+    used,
+)
 
 GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
@@ -50,13 +54,13 @@ def test_names_and_colors_are_all_different():
         assert all(0 <= v <= 255 for v in category.color)
 
 
-@pytest.mark.parametrize(("count", "used"), [(250, 133), (91, 80)])
-def test_the_originals_labels_are_category_ids(count, used):
+@pytest.mark.parametrize(("count", "classes"), [(250, 133), (91, 80)])
+def test_the_originals_labels_are_category_ids(count, classes):
     categories = original_categories(count)
     assert len(categories) == count
     assert [c.id for c in categories] == list(range(count))
-    named = [c for c in categories if not c.name.startswith("unused ")]
+    named = list(used(categories))
     assert named == [c for c in coco_categories() if c.id < count]
-    assert len(named) == used
+    assert len(named) == classes
     # The flag of a label without a class, too, as the original sets it.
     assert all(c.isthing == (c.id <= 90) for c in categories)

@@ -1,6 +1,7 @@
 """Files of the original and of transformers become models, and adapt."""
 
 import hashlib
+import json
 import threading
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from support import same_weights
 
@@ -120,6 +122,16 @@ def test_published_files_know_cocos_classes(panoptic, boxes):
         assert (config.shortest, config.longest) == (800, 1333)
         assert config.threshold == 0.85
         assert config.exact_padding
+
+
+def test_predicting_lists_cocos_classes_and_no_unused_ones(panoptic, tmp_path):
+    path, _ = panoptic
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    arguments = ["--model", str(path), "--out", str(tmp_path / "found")]
+    assert main(["predict", str(tmp_path / "a.png"), *arguments]) == 0
+    content = json.loads((tmp_path / "found/panoptic.json").read_text())
+    ids = [c["id"] for c in content["categories"]]
+    assert ids == [c.id for c in coco_categories()]
 
 
 @torch.no_grad()

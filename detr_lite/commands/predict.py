@@ -35,6 +35,7 @@ def run(args) -> None:
     from tqdm import tqdm
 
     from detr_lite.coco import write_predictions
+    from detr_lite.coco_categories import used
     from detr_lite.detections import write_detections
     from detr_lite.images import pictures_in
     from detr_lite.weights import load_model
@@ -57,7 +58,9 @@ def run(args) -> None:
             (path, model.predict(path, args.threshold)) for path in bar
         )
         if model.config.masks:
-            write_predictions(predictions, model.categories, Path(args.out))
+            write_predictions(
+                predictions, used(model.categories), Path(args.out)
+            )
         else:
             write_detections(predictions, Path(args.out))
     if model.config.masks:
