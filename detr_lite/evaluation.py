@@ -130,6 +130,9 @@ class BoxAP:
         }
 
 
+PIXELS = 1_500_000  # that are evaluated at a time
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The figures of one model on one split.
@@ -149,7 +152,7 @@ class Evaluation:
 def evaluate(
     model: PanopticModel | DetectionModel,
     split: Split,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     masks: bool = True,
     progress=None,
     accelerator=None,
@@ -158,6 +161,8 @@ def evaluate(
 ) -> Evaluation:
     """Return box AP and PQ of a model on a split.
 
+    batch_size: pictures at a time (default: 32 of the scenes, of larger
+    ones fewer, down to one of DETR's 800 x 1333 pixels).
     masks=False counts boxes alone; progress wraps the range of batches;
     accelerator: of several processes, each of which takes its share of the
     batches; all return what one process alone would.
@@ -181,6 +186,8 @@ def evaluate(
     split = relabel(split, categories)
     counted = [categories.label(c.id) for c in there]
     limits = (model.config.shortest, model.config.longest)
+    if batch_size is None:
+        batch_size = min(max(PIXELS // (limits[0] * limits[1]), 1), 32)
     isthing = [c.isthing for c in categories]
     device = next(model.parameters()).device
     was_training = model.training

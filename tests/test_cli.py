@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from support import TINY
 
-from detr_lite import recipes, training
+from detr_lite import panoptic, recipes, training
 from detr_lite.cli import main
 from detr_lite.coco import CocoPanoptic, write_split
 from detr_lite.samples import Part
@@ -383,6 +383,35 @@ def test_evaluate_writes_the_figures_as_json(capsys, data, model_file):
     printed = capsys.readouterr().out
     assert f"pq         {content['pq']:.3f}" in printed
     assert files(".") == ["new", "new/figures.json"]
+
+
+def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
+    run("evaluate", "--model", model_file, "--data", data, "--count", 2)
+    assert capsys.readouterr().out.startswith("2 pictures\n")
+    run("evaluate", "--model", model_file, "--count", 3)
+    assert capsys.readouterr().out.startswith("3 pictures\n")
+    for count in (0, 4):
+        fails(
+            capsys, "evaluate", "--model", model_file, "--data", data,
+            "--count", count, words=[f"subset of {count}"],
+        )  # fmt: skip
+
+
+def test_a_mode_is_passed_on(monkeypatch, data, model_file):
+    modes = []
+
+    def panoptic_segmentation(*args):
+        modes.append(args[-1])
+        return own(*args)
+
+    own = panoptic.panoptic_segmentation
+    monkeypatch.setattr(panoptic, "panoptic_segmentation",
+                        panoptic_segmentation)  # fmt: skip
+    for mode in ("union", "original"):
+        run("evaluate", "--model", model_file, "--data", data, "--mode", mode)
+        run("predict", data / "images", "--model", model_file, "--mode", mode,
+            "--out", mode)  # fmt: skip
+    assert modes == ["union"] * 6 + ["original"] * 6
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

@@ -283,6 +283,23 @@ def test_batch_size_does_not_change_the_figures(sure_model, scenes):
     assert one.metrics == pytest.approx(all_.metrics, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "together"), [(10**9, 32), (3 * 96 * 160, 3), (100, 1)]
+)
+def test_large_pictures_are_evaluated_few_at_a_time(
+    sure_model, scenes, monkeypatch, pixels, together
+):
+    monkeypatch.setattr(evaluation, "PIXELS", pixels)
+    seen = []
+    evaluate(
+        sure_model,
+        scenes,
+        masks=False,
+        progress=lambda starts: seen.append(starts.step) or starts,
+    )
+    assert seen == [together]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_leaves_the_model_as_it_was(sure_model, scenes, training):
     sure_model.train(training)

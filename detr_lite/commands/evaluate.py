@@ -27,6 +27,19 @@ def add_arguments(parser) -> None:
         metavar="NAME",
         help="like val2017, where a folder of COCO's own layout has several",
     )
+    parser.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        help="only N of the pictures, the same ones each time",
+    )
+    parser.add_argument(
+        "--mode",
+        default="union",
+        choices=("union", "original"),
+        help="how masks of one stuff are merged: as the paper says (union, "
+        "the default), or as the original's code does it",
+    )
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument(
         "--save",
@@ -54,8 +67,13 @@ def run(args) -> None:
         from detr_lite.coco import CocoPanoptic
 
         split = CocoPanoptic.from_folder(args.data, args.split)
+        if args.count is not None:
+            split = split.subset(args.count)
     else:
-        split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
+        count = VALIDATION_COUNT if args.count is None else args.count
+        if count < 1:
+            raise ConfigError(f"--count must be at least 1, not {count}.")
+        split = SceneSplit(VALIDATION_SEED, count)
     with ExitStack() as stack:
         part = args.json and stack.enter_context(staged_file(args.json))
         writer = None
@@ -65,6 +83,7 @@ def run(args) -> None:
         result = evaluate(
             model,
             split,
+            mode=args.mode,
             results=writer and writer.add,
             masks=model.config.masks,
             progress=lambda batches: tqdm(

@@ -25,6 +25,12 @@ def add_arguments(parser) -> None:
         metavar="P",
         help="how sure a query must be, 0 to 1 (default: the model's own)",
     )
+    parser.add_argument(
+        "--mode",
+        choices=("union", "original"),
+        help="how masks of one stuff are merged: as the paper says (union, "
+        "the default), or as the original's code does it",
+    )
 
 
 def run(args) -> None:
@@ -52,10 +58,16 @@ def run(args) -> None:
                 f"{path.stem}.png; rename one."
             )
     model = load_model(args.model)
+    if args.mode and not model.config.masks:
+        raise ConfigError(
+            f"{args.model} makes no masks that could be merged; leave --mode "
+            "out."
+        )
+    mode = {"mode": args.mode} if args.mode else {}
     # `with` takes the bar away before an error is printed where it stood.
     with tqdm(paths, "predict", leave=False, disable=None) as bar:
         predictions = (
-            (path, model.predict(path, args.threshold)) for path in bar
+            (path, model.predict(path, args.threshold, **mode)) for path in bar
         )
         if model.config.masks:
             write_predictions(
