@@ -39,7 +39,7 @@ class PanopticQuality:
     ) -> None:
         """Count one picture.
 
-        predicted_map, true_map: (H, W) ids, 0 to 2^32 - 1; predicted, true:
+        predicted_map, true_map: (H, W) ids, 0 to 2^31 - 1; predicted, true:
         id -> label; crowd: the true ids that are crowds.
         """
         shared = _overlaps(predicted_map, true_map)
@@ -97,17 +97,16 @@ def _overlaps(predicted: Tensor, true: Tensor) -> dict[tuple[int, int], int]:
             f"the true one {tuple(true.shape)}; they must be of one size."
         )
     mine, theirs = predicted.cpu().numpy().ravel(), true.cpu().numpy().ravel()
-    new = (mine[1:] != mine[:-1]) | (theirs[1:] != theirs[:-1])
-    edges = np.concatenate(([0], np.flatnonzero(new) + 1, [len(mine)]))
-    starts, lengths = edges[:-1], np.diff(edges)
-    pairs = mine[starts].astype(np.uint64) << 32 | theirs[starts].astype(
-        np.uint64
-    )
+    new = mine[1:] != mine[:-1]
+    new |= theirs[1:] != theirs[:-1]
+    last = np.append(np.flatnonzero(new), len(mine) - 1)  # of each run
+    pairs = mine[last].astype(np.int64) << 32
+    pairs |= theirs[last]
     found, run = np.unique(pairs, return_inverse=True)
-    pixels = np.bincount(run, lengths).astype(np.int64).tolist()
+    pixels = np.bincount(run, np.diff(last, prepend=-1)).astype(np.int64)
     return {
         divmod(pair, 2**32): n
-        for pair, n in zip(found.tolist(), pixels, strict=True)
+        for pair, n in zip(found.tolist(), pixels.tolist(), strict=True)
     }
 
 
