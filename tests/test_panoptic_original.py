@@ -136,7 +136,8 @@ def test_hundreds_of_results_are_the_originals_segment_by_segment():
         twice += len(stuff) > len({*stuff})
     # Each kind of case occurs, so that agreement means something.
     assert segments > 900
-    assert min(empty, removed, twice) > 20
+    assert empty > 5
+    assert min(removed, twice) > 100
 
 
 @pytest.mark.parametrize("mode", ["original", "union"])
