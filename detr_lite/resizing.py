@@ -27,8 +27,8 @@ def resized_size(
 def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a (3, H, W) uint8 picture at another (H, W).
 
-    Bilinear, averaging where it shrinks, in whole numbers: within 1 of the
-    255 of Pillow, with which the original resizes.
+    Bilinear, averaging where it shrinks, in whole numbers as Pillow does it,
+    with which the original resizes: the same to 1 or 2 of 255.
     """
     return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
