@@ -77,7 +77,7 @@ SPLITS = {
         ),
         118_287,
         2_500_000_000,
-        "detr-lite train --data {folder} --out runs/coco",
+        "detr-lite train --preset coco --data {folder} --out runs/coco",
     ),
 }
 

@@ -255,3 +255,33 @@ def test_an_error_is_one_line(site, folder, capsys):
     error = capsys.readouterr().err
     assert error.startswith("detr-lite: COCO has no split 'test'")
     assert error.count("\n") == 1
+
+
+def test_weights_are_fetched_by_name(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def instead(source):
+        asked.append(source.name)
+        return tmp_path / "weights.pth"
+
+    monkeypatch.setattr("detr_lite.sources.source_file", instead)
+    assert main(["download", "detr_resnet50_panoptic"]) == 0
+    assert asked == ["detr_resnet50_panoptic"]
+    first, after = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"is in {tmp_path / 'weights.pth'}.")
+    assert "--model detr_resnet50_panoptic" in after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["coco-panoptic"], "--out DIR"),
+        (["detr_resnet7"], "detr_resnet7 cannot be fetched"),
+        (["detr_resnet50", "--out", "here"], "leave it out"),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_line(capsys, arguments, words):
+    assert main(["download", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
