@@ -67,7 +67,8 @@ SPLITS = {
         ),
         5_000,
         150_000_000,
-        "detr-lite evaluate --model detr_resnet50_panoptic --data {folder}",
+        "detr-lite evaluate --model detr_resnet50_panoptic --data {folder} "
+        "--split val2017",
     ),
     "train": CocoSplit(
         Archive(
