@@ -1,0 +1,69 @@
+"""The benchmark compares like with like: all sides give the same."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import CONFIG
+
+from detr_lite.models import ModelConfig
+from detr_lite.panoptic_detr import all_queries
+from detr_lite.samples import pad_images
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import bench  # noqa: E402  (they lie in tools/, which is no package)
+import reference  # noqa: E402
+
+
+@torch.no_grad()
+def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
+    inputs = pad_images([scenes[0].image, scenes[1].image])
+    ours = tiny_model(*inputs, all_queries)
+    with reference.savings_off(tiny_model):
+        assert not tiny_model.mask_head.split
+        other = tiny_model(*inputs, all_queries)
+    assert tiny_model.mask_head.split
+    for name in ("class_logits", "boxes", "mask_logits"):
+        mine, theirs = getattr(ours, name), getattr(other, name)
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["post_processing", "matcher"])
+def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
+    monkeypatch.setitem(
+        bench.CASES, "small", (kind, (96, 128), 3, bench.SIDES[:2], 1)
+    )
+    case = bench.run_case("small", CONFIG, fresh=False)
+    assert case["different"] == 0
+    assert case["of"] > 0
+    assert case["ours"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("inference", 0.01 * 96 * 128), ("mask_step", 1e-3)]
+)
+def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
+    """But for pixels whose two best masks tie, to rounding."""
+    config = ModelConfig(
+        exact_padding=False,
+        num_classes=20,
+        bottleneck=False,
+        depths=(1, 1, 1, 1),
+        resnet_width=16,
+        width=128,
+        encoder_layers=1,
+        decoder_layers=2,
+        feedforward=32,
+        dropout=0.0,
+        num_queries=20,
+        context=128,
+    )
+    monkeypatch.setitem(
+        bench.CASES, "small", (kind, (96, 128), 1, bench.SIDES, 1)
+    )
+    case = bench.run_case("small", config, fresh=False)
+    assert case["different"] <= most
+    assert {*bench.SIDES} <= {*case}
