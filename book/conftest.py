@@ -4,16 +4,21 @@ nbval compares what a cell prints, not what it draws.  Here a picture must
 look like the stored one: the mean difference of the gray levels, 0 to 255,
 may be TOLERANCE.  The tag "picture-varies" is for the pictures that a model
 trained in the notebook makes.
+
+The notebooks run without a network, as they were woven: chapter 7 would
+show photographs otherwise.
 """
 
 import base64
 import io
+import os
 
 import numpy as np
 from nbval.plugin import IPyNbCell
 from PIL import Image
 
 TOLERANCE = 0.5
+os.environ["DETR_LITE_OFFLINE"] = "1"
 
 
 def pictures(outputs: list) -> list[np.ndarray]:

@@ -1,0 +1,217 @@
+"""Chapter 7: checkers of its exercises."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from detr_lite.evaluation import evaluate
+from detr_lite.exercises import Wrong
+from detr_lite.resizing import resized_size
+from detr_lite.samples import (
+    Categories,
+    Category,
+    Part,
+    Sample,
+    Split,
+    resize_picture,
+)
+from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.weights import load_model
+
+
+def _numbers(answer, count: int, what: str) -> list[float]:
+    try:
+        values = [float(value) for value in answer]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != count:
+        raise Wrong(f"{what}: {count} numbers in parentheses.")
+    return values
+
+
+def _function(answer) -> None:
+    if not callable(answer):
+        raise Wrong(
+            "The answer is a function; give check its name, without "
+            f"parentheses. You gave {type(answer).__name__}."
+        )
+
+
+def exercise_1(answer) -> str:
+    """Outputs of two class heads for category ids 1, 2, 3, 17 and 90."""
+    theirs, ours = _numbers(answer, 2, "The answer is (original's, ours)")
+    if (theirs, ours) == (92, 6):
+        return "86 of the original's outputs are never right."
+    if (theirs, ours) == (6, 92):
+        raise Wrong("The two are swapped: the original's head comes first.")
+    if (theirs, ours) == (91, 5):
+        raise Wrong('Both heads have one output more, for "no object".')
+    if theirs in (90, 91):
+        raise Wrong(
+            "Labels count from 0, so label 90 is the 91st; and one output is "
+            '"no object".'
+        )
+    if theirs == 251:
+        raise Wrong("251 is COCO's; here the largest id is 90.")
+    if ours == 5:
+        raise Wrong('Our head has one output more, for "no object".')
+    if theirs == 92:
+        raise Wrong("The original's is right; ours has one for each class.")
+    raise Wrong(
+        "The original takes K = largest id + 1, we take K = number of "
+        "classes; a head has K + 1 outputs."
+    )
+
+
+def exercise_2(model_size) -> str:
+    """The size at which the original's model sees a photograph."""
+    _function(model_size)
+    cases = [(480, 640), (640, 480), (375, 500), (333, 640), (612, 612)]
+    cases += [(h, w) for h in (200, 427, 900) for w in (200, 641, 1333)]
+    for height, width in cases:
+        mine = _numbers(
+            model_size(height, width), 2, "The answer is (height, width)"
+        )
+        right = _size(height, width)
+        if tuple(mine) != right:
+            raise Wrong(
+                f"A picture of {height} x {width} becomes {right[0]} x "
+                f"{right[1]}, not {mine[0]:g} x {mine[1]:g}. "
+                + _size_hint(mine, height, width)
+            )
+    return "Most photographs of COCO become 800 x 1066 or 800 x 1199."
+
+
+def _size(height: int, width: int) -> tuple[int, int]:
+    return tuple(resized_size((height, width), 800, 1333))
+
+
+def _size_hint(mine: list[float], height: int, width: int) -> str:
+    right = _size(height, width)
+    if mine == [right[1], right[0]]:
+        return "Height comes first."
+    if max(mine) > 1333:
+        return "The longer side may not pass 1333."
+    if mine != [int(side) for side in mine]:
+        return "Pixels are whole numbers."
+    if all(abs(m - r) <= 1 for m, r in zip(mine, right, strict=True)):
+        return (
+            "The shorter side is rounded where the longer limits it; the "
+            "longer side is always cut off, as int does."
+        )
+    return "The shorter side should become 800, if the longer allows it."
+
+
+def exercise_3(kept_rows) -> str:
+    """Which rows of a class head a new list of classes can keep."""
+    _function(kept_rows)
+    for seed in range(4):
+        old, new = _two_lists(seed)
+        answer = kept_rows(old, new)
+        if not isinstance(answer, dict):
+            raise Wrong(
+                "Return a dict, {row of the new head: row of the old}, not "
+                f"{type(answer).__name__}."
+            )
+        mine = {int(k): int(v) for k, v in answer.items()}
+        labels = {(c.id, c.name): label for label, c in enumerate(old)}
+        right = {
+            label: labels[c.id, c.name]
+            for label, c in enumerate(new)
+            if (c.id, c.name) in labels
+        }
+        right[len(new)] = len(old)
+        if mine == right:
+            continue
+        where = (
+            f"For the old classes {_said(old)} and the new ones {_said(new)}: "
+        )
+        if {v: k for k, v in mine.items()} == right:
+            raise Wrong(where + "keys are new rows, values old ones.")
+        if len(new) not in mine or mine[len(new)] != len(old):
+            raise Wrong(
+                where + 'the last row, "no object", means the same in both.'
+            )
+        if len(mine) != len(right):
+            raise Wrong(
+                where + f"{len(right)} rows can be kept, not {len(mine)}."
+            )
+        raise Wrong(where + "rows are labels, positions in a list, not ids.")
+    return "All other rows start from random numbers."
+
+
+def _two_lists(seed: int) -> tuple[Categories, Categories]:
+    """Return lists that share two classes, and an id with two names."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = (10 * torch.randperm(12, generator=generator) + 10).tolist()
+    names = [(i, f"class {i}") for i in ids]
+    old, new = sorted(names[:6]), [(ids[2], "another"), *names[4:8]]
+    return tuple(
+        Categories([Category(i, name, True, (0, 0, 0)) for i, name in some])
+        for some in (old, new)
+    )
+
+
+def _said(categories: Categories) -> str:
+    return ", ".join(f"{c.id} {c.name}" for c in categories)
+
+
+def exercise_4(answer) -> str:
+    """Steps and learning rate for COCO with 16 pictures a step."""
+    steps, lr = _numbers(answer, 2, "The answer is (steps, learning rate)")
+    right = 300 * 118287 / 16
+    if abs(steps - 300 * 118287 / 64) < 1000:
+        raise Wrong("Those are the steps with 64 pictures each.")
+    if abs(steps - 118287 / 16) < 10:
+        raise Wrong("That is one epoch; there are 300.")
+    if abs(steps - right) > 0.01 * right:
+        raise Wrong(
+            "Count the pictures that 300 epochs look at, then divide by the "
+            "pictures a step."
+        )
+    if math.isclose(lr, 2.5e-5, rel_tol=0.01):
+        raise Wrong("That is the linear rule; take the square root.")
+    if math.isclose(lr, 2e-4, rel_tol=0.01):
+        raise Wrong("Fewer pictures a step ask for a lower rate.")
+    if not math.isclose(lr, 5e-5, rel_tol=0.01):
+        raise Wrong("Multiply 1e-4 by the square root of 16 / 64.")
+    return "More steps than the paper's, four times as many."
+
+
+class Shrunken(Part):
+    """The first scenes of a split, shrunk to `size` pixels and enlarged.
+
+    The id maps stay as they are; the pictures have lost what is small.
+    """
+
+    def __init__(self, split: Split, count: int, size: int):
+        super().__init__(split, range(count))
+        self.size = size
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        side = sample.image.shape[1]
+        small = resize_picture(sample.image, self.size, self.size)
+        return replace(sample, image=resize_picture(small, side, side))
+
+
+def exercise_5(answer) -> str:
+    """A size to which scenes can be shrunk at the price of half the PQ."""
+    try:
+        size = float(answer)
+    except (TypeError, ValueError):
+        raise Wrong("The answer is a size in pixels, one number.") from None
+    if size != int(size) or not 4 <= size <= 96:
+        raise Wrong("Name a whole number of pixels, 4 to 96.")
+    split = SceneSplit(VALIDATION_SEED, 64)
+    model = load_model("scenes", "cpu")
+    metrics = evaluate(model, Shrunken(split, 64, int(size))).metrics
+    if not 0.4 <= metrics["pq"] <= 0.6:
+        more = metrics["pq"] < 0.4
+        raise Wrong(
+            f"At {size:g} pixels PQ is {metrics['pq']:.1f}. "
+            + ("Leave more pixels." if more else "Take away more.")
+        )
+    first = "things" if metrics["pq_things"] < metrics["pq_stuff"] else "stuff"
+    return f"The {first} suffer more."
