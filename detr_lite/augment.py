@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 
 from detr_lite.errors import ConfigError
 from detr_lite.resizing import resized_size
-from detr_lite.samples import Sample, flip, resize_sample, with_pixels
+from detr_lite.samples import Sample, with_pixels
 
 SCALES = tuple(range(480, 801, 32))
+
+Pair = Sequence[tv_tensors.TVTensor]  # a picture and its id map
 
 
 class TrainTransform:
@@ -65,40 +70,37 @@ class TrainTransform:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the changed sample; it follows from the generator alone."""
+        # By their types torchvision knows what to do with each: a mask is
+        # resized by nearest neighbor, so that ids stay ids.
+        pair = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.id_map)
         if _draw(2, generator):
-            sample = flip(sample)
+            pair = [F.horizontal_flip(x) for x in pair]
         if self.crop and _draw(2, generator):
             # The original sets no limit to the longer side here.
-            sample = self._resized(sample, self.before, None, generator)
-            sample = self._part(sample, generator)
-        return self._resized(sample, self.shortest, self.longest, generator)
+            pair = _resized(pair, self.before, 10**9, generator)
+            pair = self._part(pair, generator)
+        pair = _resized(pair, self.shortest, self.longest, generator)
+        return with_pixels(sample, *(x.as_subclass(Tensor) for x in pair))
 
-    def _resized(
-        self,
-        sample: Sample,
-        sizes: Sequence[int],
-        longest: int | None,
-        generator: torch.Generator,
-    ) -> Sample:
-        shortest = sizes[_draw(len(sizes), generator)]
-        before = tuple(sample.id_map.shape)
-        size = resized_size(before, shortest, longest or 10**9)
-        return resize_sample(sample, size)
-
-    def _part(self, sample: Sample, generator: torch.Generator) -> Sample:
+    def _part(self, pair: Pair, generator: torch.Generator) -> Pair:
         least, most = self.sides
-        spans = []
-        for length in sample.id_map.shape:
+        starts, sides = [], []
+        for length in F.get_size(pair[0]):
             low, high = min(least, length), min(most, length)
-            side = low + _draw(high - low + 1, generator)
-            start = _draw(length - side + 1, generator)
-            spans.append(slice(start, start + side))
-        rows, columns = spans
-        return with_pixels(
-            sample,
-            sample.image[:, rows, columns],
-            sample.id_map[rows, columns],
-        )
+            sides.append(low + _draw(high - low + 1, generator))
+            starts.append(_draw(length - sides[-1] + 1, generator))
+        return [F.crop(x, *starts, *sides) for x in pair]
+
+
+def _resized(
+    pair: Pair, sizes: Sequence[int], longest: int, generator: torch.Generator
+) -> Pair:
+    shortest = sizes[_draw(len(sizes), generator)]
+    before = tuple(F.get_size(pair[0]))
+    size = resized_size(before, shortest, longest)
+    if size == before:
+        return pair
+    return [F.resize(x, size, antialias=True) for x in pair]
 
 
 def _draw(below: int, generator: torch.Generator) -> int:

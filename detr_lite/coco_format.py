@@ -327,13 +327,13 @@ def read_sample(entry: Entry, files: Files) -> tuple[Sample | None, list[str]]:
         id_map = read_ids(png)
     except ImageError as error:
         return None, [str(error)]
-    ids, labels, crowd = torch.from_numpy(entry.segments).unbind(1)
+    ids, labels, crowd = entry.segments.T
     sample = Sample(
         image=image,
         id_map=id_map,
-        segment_ids=ids.long(),
-        labels=labels.long(),
-        crowd=crowd.bool(),
+        segment_ids=torch.from_numpy(ids.astype(np.int64)),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        crowd=torch.from_numpy(crowd.astype(bool)),
         image_id=entry.image_id,
         name=Path(entry.file_name).stem,
     )

@@ -219,17 +219,16 @@ class Split(Protocol):
 
 def make_target(sample: Sample) -> Target:
     """Return what the model should find: crowds are left out, as void is."""
-    keep = ~sample.crowd
-    ids = sample.segment_ids[keep]
+    labels, ids = sample.labels, sample.segment_ids
+    if sample.crowd.any():
+        labels, ids = labels[~sample.crowd], ids[~sample.crowd]
     height, width = sample.id_map.shape
-    size = torch.tensor([width, height, width, height])
     try:
         corners = _chosen(*sample.drawn, ids)
     except DataError as error:
         raise DataError(f"{sample.name}: {error}") from None
-    return Target(
-        sample.labels[keep], xyxy_to_cxcywh(corners / size), sample.id_map, ids
-    )
+    corners /= torch.tensor([width, height, width, height])
+    return Target(labels, xyxy_to_cxcywh(corners), sample.id_map, ids)
 
 
 def normalize(images: Tensor) -> Tensor:

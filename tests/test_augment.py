@@ -4,12 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from detr_lite.augment import SCALES, TrainTransform
 from detr_lite.batches import BatchOrder
 from detr_lite.errors import ConfigError
 from detr_lite.recipes import Phase
-from detr_lite.samples import Sample, boxes_from_id_map, flip, make_target
+from detr_lite.samples import (
+    Sample,
+    boxes_from_id_map,
+    flip,
+    make_target,
+    resize_sample,
+    with_pixels,
+)
 
 SMALL = {
     "shortest": (24, 32, 40),
@@ -28,6 +36,11 @@ def same(a, b):
         torch.equal(getattr(a, name), getattr(b, name))
         for name in ("image", "id_map", "segment_ids", "labels", "crowd")
     )
+
+
+def part(transform, sample, seed):
+    pair = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.id_map)
+    return with_pixels(sample, *transform._part(pair, seeded(seed)))
 
 
 @pytest.fixture
@@ -100,16 +113,29 @@ def test_half_are_mirrored_and_half_are_cut(coded):
     assert 70 < cut < 130
 
 
+def test_pixels_are_resized_as_for_a_prediction(coded):
+    """Training and use see the same; ids as large as a PNG's come through."""
+    large = replace(
+        coded,
+        id_map=coded.id_map + 2**24 - 30,
+        segment_ids=coded.segment_ids + 2**24 - 30,
+    )
+    whole = TrainTransform(shortest=(24,), longest=66, crop=False)
+    for seed in range(10):
+        changed = whole(large, seeded(seed))
+        wanted = [resize_sample(s, (24, 36)) for s in (large, flip(large))]
+        assert type(changed.image) is type(changed.id_map) is torch.Tensor
+        assert changed.id_map.dtype == torch.int32
+        assert any(same(changed, s) for s in wanted)
+
+
 def test_sides_of_parts_reach_from_least_to_most(coded):
     transform = TrainTransform(**SMALL | {"sides": (3, 5)})
-    shapes = [
-        transform._part(coded, seeded(s)).id_map.shape for s in range(100)
-    ]
+    shapes = [part(transform, coded, s).id_map.shape for s in range(100)]
     for side in (0, 1):
         assert {shape[side] for shape in shapes} == {3, 4, 5}
     corners = [
-        transform._part(coded, seeded(s)).image[:2, 0, 0].tolist()
-        for s in range(300)
+        part(transform, coded, s).image[:2, 0, 0].tolist() for s in range(300)
     ]
     assert min(y for y, _ in corners) == 0
     assert max(y for y, _ in corners) >= 35 * 6
@@ -117,7 +143,7 @@ def test_sides_of_parts_reach_from_least_to_most(coded):
 
 def test_a_picture_smaller_than_a_part_is_taken_whole(coded):
     transform = TrainTransform(**SMALL | {"sides": (100, 200)})
-    assert same(transform._part(coded, seeded(0)), coded)
+    assert same(part(transform, coded, 0), coded)
 
 
 def test_a_part_without_segments_is_a_sample(coded):

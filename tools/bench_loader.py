@@ -110,7 +110,9 @@ class Bare(Dataset):
             self.files.images / f"{index + 1}.jpg",
             self.files.panoptic / f"{index + 1}.png",
         )
-        return tuple(np.asarray(Image.open(path)) for path in paths)
+        return tuple(
+            torch.from_numpy(np.array(Image.open(path))) for path in paths
+        )
 
 
 class Loaded(Dataset):
