@@ -1,0 +1,108 @@
+"""Settings that trade: near the exact answer, and undone by the next."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support import CONFIG, TWO_CLASSES, randomized
+
+from detr_lite.errors import ConfigError
+from detr_lite.models import SCENES_CONFIG, build_model
+from detr_lite.panoptic_detr import all_queries
+from detr_lite.samples import pad_images
+from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.speed import Speed, tuned
+from detr_lite.weights import load_model
+
+
+@pytest.fixture
+def inputs(scenes):
+    return pad_images([scenes[i].image for i in range(2)])
+
+
+@torch.no_grad()
+def test_bf16_is_near_float32_and_undone_by_the_default(tiny_model, inputs):
+    wanted = tiny_model(*inputs, all_queries)
+    tuned(tiny_model, Speed(precision="bf16"))
+    found = tiny_model(*inputs, all_queries)
+    assert tiny_model.detr(*inputs).boxes.dtype == torch.float32
+    for name in ("class_logits", "boxes", "mask_logits"):
+        mine, exact = getattr(found, name), getattr(wanted, name)
+        assert mine.dtype == torch.float32
+        assert not torch.equal(mine, exact)  # it did compute in bf16
+        assert (mine - exact).norm() < 0.05 * exact.norm()
+    assert found.detection.pyramid.res2.dtype == torch.bfloat16
+    tuned(tiny_model, Speed())
+    assert torch.equal(
+        tiny_model(*inputs, all_queries).mask_logits, wanted.mask_logits
+    )
+
+
+@torch.no_grad()
+def test_bf16_ends_where_the_model_fails(tiny_model, inputs):
+    tuned(tiny_model, Speed(precision="bf16"))
+    with pytest.raises(RuntimeError):
+        tiny_model(inputs[0][:, :2], inputs[1])
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_the_shipped_model_sees_the_same_in_bf16(scenes):
+    model = load_model("scenes", "cpu")
+    exact = [model.predict(scenes[i].image) for i in range(4)]
+    tuned(model, Speed(precision="bf16"))
+    found = [model.predict(scenes[i].image) for i in range(4)]
+    assert found[0].attention_maps.dtype == torch.float32
+    for mine, other in zip(found, exact, strict=True):
+        assert [s.label for s in mine.segments] == [
+            s.label for s in other.segments
+        ]
+        same = (mine.id_map == other.id_map).float().mean()
+        assert 0.98 < same
+
+
+@torch.no_grad()
+def test_fewer_masks_at_a_time_and_their_order_in_memory(inputs):
+    model = randomized(build_model(SCENES_CONFIG, SCENE_CATEGORIES)).eval()
+    wanted = model(*inputs, all_queries).mask_logits
+    weight = model.mask_head.lay1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    tuned(model, Speed(channels_last=False, chunk=None))
+    assert weight.is_contiguous()
+    assert model.mask_head.chunk is None
+    found = model(*inputs, all_queries).mask_logits
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    tuned(model, Speed(chunk=2))
+    assert model.mask_head.chunk == 2
+
+
+def test_compiling_is_of_the_backbone_and_the_transformer(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **_: compiled.append(call) or call
+    )
+    model = build_model(CONFIG, SCENE_CATEGORIES)
+    tuned(model, Speed(compile=True))
+    parts = [model.detr.backbone[0].body, model.detr.transformer]
+    assert [call.__self__ for call in compiled] == parts
+    tuned(model, Speed())
+    assert all(part._compiled_call_impl is None for part in parts)
+
+
+def test_a_detector_has_no_masks_to_make_in_parts(inputs):
+    config = replace(CONFIG, num_classes=2, masks=False)
+    model = build_model(config, TWO_CLASSES).eval()
+    tuned(model, Speed(precision="bf16"))
+    with torch.no_grad():
+        assert model(*inputs).boxes.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"precision": "int8"}, "float32 or bf16, not 'int8'"),
+        ({"chunk": 0}, "at least 1 or None, not 0"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        Speed(**settings)
