@@ -17,6 +17,21 @@ sys.path.insert(0, str(ROOT / "tools"))
 import bench  # noqa: E402  (they lie in tools/, which is no package)
 import reference  # noqa: E402
 
+SMALL = ModelConfig(
+    exact_padding=False,
+    num_classes=20,
+    bottleneck=False,
+    depths=(1, 1, 1, 1),
+    resnet_width=16,
+    width=128,
+    encoder_layers=1,
+    decoder_layers=2,
+    feedforward=32,
+    dropout=0.0,
+    num_queries=20,
+    context=128,
+)
+
 
 @torch.no_grad()
 def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
@@ -37,38 +52,60 @@ def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
         bench.CASES, "small", (kind, (96, 128), 3, bench.SIDES[:2], 1)
     )
     case = bench.run_case("small", CONFIG, fresh=False)
-    assert case["different"] == 0
+    assert case["reference"]["different"] == 0
     assert case["of"] > 0
     assert case["ours"]["seconds"] > 0
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [("inference", 0.01 * 96 * 128), ("mask_step", 1e-3)]
+    ("kind", "most"),
+    [
+        ("inference", 0.01 * 96 * 128),
+        ("mask_step", 1e-3),
+        ("box_step", 1e-2),
+    ],
 )
 def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
     """But for pixels whose two best masks tie, to rounding."""
-    config = ModelConfig(
-        exact_padding=False,
-        num_classes=20,
-        bottleneck=False,
-        depths=(1, 1, 1, 1),
-        resnet_width=16,
-        width=128,
-        encoder_layers=1,
-        decoder_layers=2,
-        feedforward=32,
-        dropout=0.0,
-        num_queries=20,
-        context=128,
-    )
     monkeypatch.setitem(
         bench.CASES, "small", (kind, (96, 128), 1, bench.SIDES, 1)
     )
-    case = bench.run_case("small", config, fresh=False)
-    assert case["different"] <= most
+    case = bench.run_case("small", SMALL, fresh=False)
+    assert case["reference"]["different"] <= most
     assert {*bench.SIDES} <= {*case}
     if kind == "inference":
         # The comparison means something: few pixels tie, several win.
         assert case["ties"] < 0.1 * case["of"]
         for side in bench.SIDES[1:]:
             assert case[side]["different_not_tied"] == 0
+            apart = case["rounding"]["ours"] + case["rounding"][side]
+            assert case[side]["widest_gap"] <= 2 * apart
+
+
+@pytest.mark.parametrize("kind", ["backbone", "transformer", "mask_head"])
+def test_the_parts_give_the_same(monkeypatch, kind):
+    case = (kind, (96, 128), 1, bench.TWO, 1)
+    monkeypatch.setitem(bench.CASES, "small", case)
+    case = bench.run_case("small", SMALL, fresh=False)
+    assert case["reference"]["different"] < 1e-3
+    counts = [case[s]["giga_multiply_adds"] for s in bench.TWO]
+    assert counts[0] > 0
+    assert (counts[0] < counts[1]) == (kind == "mask_head")
+
+
+def test_the_shipped_model_gives_the_same(monkeypatch):
+    case = ("scenes", (96, 96), 2, bench.TWO, 1)
+    monkeypatch.setitem(bench.CASES, "small", case)
+    case = bench.run_case("small", fresh=False)
+    assert case["of"] == 2 * 96 * 96
+    assert case["reference"]["different"] <= 2
+
+
+def test_settings_are_compared_with_the_default(monkeypatch):
+    sides = [s for s in bench.SETTINGS if s != "compile=True"]
+    case = ("settings", (96, 128), 1, sides, 1)
+    monkeypatch.setitem(bench.CASES, "small", case)
+    case = bench.run_case("small", SMALL, fresh=False)
+    assert case["ours"]["different"] == 0
+    assert case["chunk=1"]["different"] < 100
+    assert 0 < case["precision=bf16"]["different"] < 96 * 128

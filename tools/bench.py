@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,14 +28,17 @@ import measure
 import reference
 
 from detr_lite.layouts import convert
-from detr_lite.losses import MaskLoss
-from detr_lite.matching import HungarianMatcher
+from detr_lite.losses import DetectionLoss, MaskLoss
+from detr_lite.matching import HungarianMatcher, Matching
 from detr_lite.models import ModelConfig, build_model
 from detr_lite.panoptic import panoptic_results, panoptic_segmentation
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.phases import MatchedQueries
-from detr_lite.samples import Categories, Category, Target
+from detr_lite.samples import Categories, Category, Target, pad_images
+from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.speed import Speed, tuned
 from detr_lite.transformer import MultiHeadAttention
+from detr_lite.weights import load_model
 
 RESULTS = Path(__file__).resolve().parent / "bench.json"
 SIDES = ("ours", "reference", "transformers")
@@ -66,9 +71,9 @@ def sample(config: ModelConfig, size: tuple[int, int], batch: int = 1):
     model.detr.input_proj.weight *= 0.1
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
-            module.in_proj_weight[: 2 * config.width] *= 8
+            module.in_proj_weight[: 2 * config.width] *= 4
     model.bbox_attention.q_linear.weight *= 16
-    model.mask_head.lay1.weight[:, config.width :] *= 4000
+    model.mask_head.lay1.weight[:, config.width :] *= 16000
     image = torch.randn(1, 3, *size)
     if HEAD:
         model.detr.class_embed.load_state_dict(HEAD)
@@ -86,7 +91,7 @@ def sample(config: ModelConfig, size: tuple[int, int], batch: int = 1):
     return model, image.repeat(batch, 1, 1, 1)
 
 
-def theirs(model, config: ModelConfig):
+def theirs(model, config: ModelConfig, auxiliary_loss: bool = False):
     """Return transformers' model of the same shape and weights."""
     from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
 
@@ -112,6 +117,7 @@ def theirs(model, config: ModelConfig):
             encoder_ffn_dim=config.feedforward,
             decoder_ffn_dim=config.feedforward,
             num_queries=config.num_queries,
+            auxiliary_loss=auxiliary_loss,
         )
     ).eval()
     state = convert(model.state_dict(), "transformers5", own_resnet=True)
@@ -130,70 +136,90 @@ def truth(config: ModelConfig, size: tuple[int, int]) -> Target:
     return Target(labels, boxes, id_map, torch.arange(1, SEGMENTS + 1))
 
 
+def our_ids(model, images) -> torch.Tensor:
+    """Return which query each pixel goes to, (B, H, W), as we find it."""
+    size, batch = tuple(images.shape[-2:]), len(images)
+    output = model(images, torch.zeros_like(images[:, 0], dtype=bool))
+    things = [c.isthing for c in model.categories]
+    maps = []
+    for result in panoptic_results(
+        output, things, size, [size] * batch, mode="original"
+    ):
+        query = torch.tensor([-1, *(s.query for s in result.segments)])
+        maps.append(query[result.id_map.long()])
+    return torch.stack(maps)
+
+
+def their_ids(model, other, images) -> torch.Tensor:
+    """Return the same by the original's algorithm.
+
+    other: transformers' model, or None for ours with all savings off.
+    """
+    if other is not None:
+        found = other(images, torch.ones_like(images[:, 0], dtype=int))
+        logits, masks = found.logits, found.pred_masks
+    else:
+        padding = torch.zeros_like(images[:, 0], dtype=bool)
+        with reference.savings_off(model):
+            output = model(images, padding, all_queries)
+        logits = output.class_logits
+        masks = output.mask_logits.unflatten(0, logits.shape[:2])
+    size = tuple(images.shape[-2:])
+    things = [c.isthing for c in model.categories]
+    outputs = (
+        SimpleNamespace(class_logits=logits[i : i + 1], mask_logits=masks[i])
+        for i in range(len(images))
+    )
+    return torch.stack(
+        [
+            reference.panoptic_ids(o, model.threshold, things, size, size)
+            for o in outputs
+        ]
+    )
+
+
 def inference(side: str, config, size, batch) -> Callable:
     """Return a function from pictures to panoptic ids."""
     model, images = sample(config, size, batch)
     model.requires_grad_(False)  # the counter of operations asks for it
-    things = [c.isthing for c in model.categories]
-    padding = torch.zeros(batch, *size, dtype=torch.bool)
     if side == "ours":
-
-        @torch.no_grad()
-        def run():
-            output = model(images, padding)
-            results = panoptic_results(
-                output, things, size, [size] * batch, mode="original"
-            )
-            maps = []
-            for result in results:
-                query = torch.tensor([-1, *(s.query for s in result.segments)])
-                maps.append(query[result.id_map.long()])
-            return torch.stack(maps)
-
-        return run
+        return torch.no_grad()(lambda: our_ids(model, images))
     other = theirs(model, config) if side == "transformers" else None
     if other is not None:
         other.requires_grad_(False)
-
-    @torch.no_grad()
-    def run():
-        if other is not None:
-            found = other(images, (~padding).long())
-            masks = found.pred_masks
-            logits = found.logits
-        else:
-            with reference.savings_off(model):
-                output = model(images, padding, all_queries)
-            logits = output.class_logits
-            masks = output.mask_logits.unflatten(0, logits.shape[:2])
-        return torch.stack(
-            [
-                reference.panoptic_ids(
-                    SimpleNamespace(
-                        class_logits=logits[i : i + 1],
-                        mask_logits=masks[i],
-                    ),
-                    model.threshold,
-                    things,
-                    size,
-                    size,
-                )
-                for i in range(batch)
-            ]
-        )
-
-    return run
+    return torch.no_grad()(lambda: their_ids(model, other, images))
 
 
 @torch.no_grad()
-def tied(config: ModelConfig, size: tuple[int, int]) -> torch.Tensor:
-    """Return the pixels whose two best masks are within 1e-5, (1, H, W)."""
+def gaps(config: ModelConfig, size: tuple[int, int]) -> torch.Tensor:
+    """Return how far the two best masks of each pixel are apart, (1, H, W)."""
     model, image = sample(config, size)
     padding = torch.zeros(1, *size, dtype=torch.bool)
     masks = model(image, padding).mask_logits[None]
     masks = torch.nn.functional.interpolate(masks, size, mode="bilinear")
     first, second = masks[0].topk(2, 0).values
-    return (first - second < 1e-5)[None]
+    return (first - second)[None]
+
+
+@torch.no_grad()
+def rounding(config: ModelConfig, size: tuple[int, int]) -> dict[str, float]:
+    """Return how far each side's mask logits are from those of float64.
+
+    "largest_logit" is what to compare that with.
+    """
+    model, image = sample(config, size)
+    padding = torch.zeros(1, *size, dtype=torch.bool)
+    output = model(image, padding)
+    keep = torch.zeros(1, config.num_queries, dtype=torch.bool)
+    keep[0, output.query_index] = True
+    masks = {"ours": output.mask_logits}
+    with reference.savings_off(model):
+        masks["reference"] = model(image, padding, lambda _: keep).mask_logits
+    found = theirs(model, config)(image, (~padding).long())
+    masks["transformers"] = found.pred_masks[keep]
+    exact = model.double()(image.double(), padding, lambda _: keep).mask_logits
+    figures = {s: (m - exact).abs().max().item() for s, m in masks.items()}
+    return {**figures, "largest_logit": exact.abs().max().item()}
 
 
 def mask_step(side: str, config, size, batch) -> Callable:
@@ -245,6 +271,111 @@ def mask_step(side: str, config, size, batch) -> Callable:
     return run
 
 
+def box_step(side: str, config, size, batch) -> Callable:
+    """Return a step of phase boxes without its optimizer or dropout."""
+    model, images = sample(config, size, batch)
+    targets = [truth(config, size)] * batch
+    padding = torch.zeros(batch, *size, dtype=torch.bool)
+    if side == "transformers":
+        other = theirs(model, config, auxiliary_loss=True).detr
+        labels = [
+            {"class_labels": t.labels, "boxes": t.boxes} for t in targets
+        ]
+
+        def loss():
+            return other(images, (~padding).long(), labels=labels).loss
+
+    else:
+        matchings = {
+            "ours": HungarianMatcher(),
+            "reference": reference.matchings,
+        }[side]
+
+        def loss():
+            output = model.detr(images, padding)
+            found = matchings(output.layers, targets)
+            count = float(SEGMENTS * batch)
+            return DetectionLoss()(output, found, targets, count)["loss"]
+
+    def run():
+        with (
+            reference.savings_off(model)
+            if side == "reference"
+            else (nullcontext())
+        ):
+            value = loss()
+            value.backward()
+        return value.detach()
+
+    return run
+
+
+def part(name: str, side: str, config, size, batch) -> Callable:
+    """Return one part of the inference alone, on what the part before gave."""
+    model, images = sample(config, size, batch)
+    model.requires_grad_(False)
+    detr, padding = model.detr, torch.zeros(batch, *size, dtype=torch.bool)
+    with torch.no_grad():
+        found = detr(images, padding)
+    kept = torch.arange(config.num_queries).expand(batch, -1) < KEPT
+    if side == "reference":
+        kept = torch.ones_like(kept)
+
+    def run():
+        if name == "backbone":
+            return detr.backbone[0](images, padding).pyramid.res5
+        if name == "transformer":
+            pos = detr.backbone[1](found.padding_mask)
+            queries = detr.query_embed.weight
+            return detr.transformer(
+                found.src_proj, found.padding_mask, queries, pos
+            )[0]
+        masks = model.add_masks(found, kept).mask_logits
+        return masks.unflatten(0, (batch, -1))[:, :KEPT]
+
+    @torch.no_grad()
+    def timed():
+        if side == "ours":
+            return run()
+        with reference.savings_off(model):
+            return run()
+
+    return timed
+
+
+def scenes(side: str, config, size, batch) -> Callable:
+    """Return the shipped model's run over pictures, one at a time."""
+    model = load_model("scenes", "cpu")
+    split = SceneSplit(VALIDATION_SEED, batch)
+    images = torch.cat([pad_images([s.image])[0] for s in split])
+
+    @torch.no_grad()
+    def run():
+        find = partial(their_ids, model, None)
+        if side == "ours":
+            find = partial(our_ids, model)
+        return torch.cat([find(image[None]) for image in images])
+
+    return run
+
+
+SETTINGS = {
+    "ours": Speed(),
+    "channels_last=False": Speed(channels_last=False),
+    "chunk=1": Speed(chunk=1),
+    "chunk=None": Speed(chunk=None),
+    "precision=bf16": Speed(precision="bf16"),
+    "compile=True": Speed(compile=True),
+}
+
+
+def settings(side: str, config, size, batch) -> Callable:
+    """Return our inference with one setting changed."""
+    model, images = sample(config, size, batch)
+    tuned(model, SETTINGS[side])
+    return torch.no_grad()(lambda: our_ids(model, images))
+
+
 def post_processing(side: str, config, size, batch) -> Callable:
     """Return the step from KEPT masks to ids alone."""
     torch.manual_seed(0)
@@ -283,7 +414,25 @@ def matcher(side: str, config, size, batch) -> Callable:
     if side == "ours":
         run = HungarianMatcher()
         return lambda: pairs(run(layers, targets))
+    if side == "transformers":
+        return lambda: pairs(their_matchings(layers, targets))
     return lambda: pairs(reference.matchings(layers, targets))
+
+
+def their_matchings(layers, targets) -> list[Matching]:
+    """Match each layer with transformers' matcher."""
+    from transformers.loss import loss_for_object_detection
+
+    run = loss_for_object_detection.HungarianMatcher(1, 5, 2)
+    wanted = [{"class_labels": t.labels, "boxes": t.boxes} for t in targets]
+    result = []
+    for logits, boxes in layers:
+        found = run({"logits": logits, "pred_boxes": boxes}, wanted)
+        counts = torch.tensor([len(q) for q, _ in found])
+        image = torch.arange(len(found)).repeat_interleave(counts)
+        query, target = (torch.cat(x) for x in zip(*found, strict=True))
+        result.append(Matching(image, query, target))
+    return result
 
 
 def pairs(matchings) -> torch.Tensor:
@@ -295,25 +444,35 @@ def pairs(matchings) -> torch.Tensor:
 KINDS = {
     "inference": inference,
     "mask_step": mask_step,
+    "box_step": box_step,
+    "backbone": partial(part, "backbone"),
+    "transformer": partial(part, "transformer"),
+    "mask_head": partial(part, "mask_head"),
+    "scenes": scenes,
+    "settings": settings,
     "post_processing": post_processing,
     "matcher": matcher,
 }
-# name: kind, size, pictures, sides, rounds
 HEAD: dict = {}  # a class head solved for by another process
+SMALL, LARGE, TWO = (480, 640), (800, 1066), SIDES[:2]
+# name: kind, size, pictures, sides, rounds.  Of four pictures transformers'
+# would hold some 17 GB; that column is left out.
 CASES = {
-    "inference_480x640": ("inference", (480, 640), 1, SIDES, 3),
-    "inference_480x640_batch_4": ("inference", (480, 640), 4, SIDES[:2], 2),
-    "inference_800x1066": ("inference", (800, 1066), 1, SIDES, 2),
-    "mask_step_480x640": ("mask_step", (480, 640), 1, SIDES, 2),
-    "post_processing_800x1066": (
-        "post_processing",
-        (800, 1066),
-        1,
-        SIDES[:2],
-        7,
-    ),
-    "matcher_batch_64": ("matcher", (1, 1), 64, SIDES[:2], 7),
+    "inference_480x640": ("inference", SMALL, 1, SIDES, 3),
+    "inference_800x1066": ("inference", LARGE, 1, SIDES, 2),
+    "mask_step_480x640": ("mask_step", SMALL, 1, SIDES, 2),
+    "post_processing_800x1066": ("post_processing", LARGE, 1, TWO, 5),
+    "matcher_batch_64": ("matcher", (1, 1), 64, SIDES, 3),
+    "backbone_800x1066": ("backbone", LARGE, 1, TWO, 3),
+    "transformer_800x1066": ("transformer", LARGE, 1, TWO, 3),
+    "mask_head_800x1066": ("mask_head", LARGE, 1, TWO, 2),
+    "scenes_20_pictures": ("scenes", (96, 96), 20, TWO, 3),
+    "box_step_480x640": ("box_step", SMALL, 1, SIDES, 3),
+    "inference_480x640_batch_4": ("inference", SMALL, 4, TWO, 2),
+    "settings_480x640": ("settings", SMALL, 1, tuple(SETTINGS), 3),
 }
+COUNTED = ("inference", "backbone", "transformer", "mask_head")
+GROWN = ("inference", "mask_step", "settings")
 
 
 def memory(key: str) -> int:
@@ -349,40 +508,45 @@ def run_case(name: str, config: ModelConfig = PAPER, fresh=True) -> dict:
     kind, size, batch, sides, rounds = CASES[name]
     runs = {s: KINDS[kind](s, config, size, batch) for s in sides}
     times = {s: [] for s in sides}
-    answers = {}
-    for turn in range(rounds + 1):  # the first round warms up
+    answers, result = {}, {s: {} for s in sides}
+    for turn in range(rounds + 1):  # the first round warms up, and counts
         for side, run in runs.items():
             if side == "transformers" and turn == 1 < rounds <= 2:
                 continue  # half a minute each: once warm is enough
+            if turn == 0 and kind in COUNTED:
+                with FlopCounterMode(display=False) as counter:
+                    answers[side] = run()
+                gigas = counter.get_total_flops() / 2e9
+                result[side]["giga_multiply_adds"] = gigas
+                continue
             start = time.perf_counter()
             answers[side] = run()
-            times[side].append(time.perf_counter() - start)
-    result = {}
+            if turn:
+                times[side].append(time.perf_counter() - start)
     for side in sides:
-        result[side] = {
-            "seconds": statistics.median(times[side][1:]),
-        }
-        if kind == "inference":
-            with FlopCounterMode(display=False) as counter:
-                runs[side]()
-            gigas = counter.get_total_flops() / 2e9
-            result[side]["giga_multiply_adds"] = gigas
-    wanted = answers["reference"]
-    result["of"] = wanted.numel()
-    if kind == "mask_step":
-        result["different"] = abs(answers["ours"] - wanted).item()
-    else:
-        result["different"] = (answers["ours"] != wanted).sum().item()
-    if kind == "inference":
-        ties = tied(config, size).expand_as(wanted)
-        result["ties"] = ties.sum().item()
-        for side in sides[1:]:
-            other = answers["ours"] != answers[side]
-            result[side]["different_not_tied"] = (other & ~ties).sum().item()
+        result[side]["seconds"] = statistics.median(times[side])
     del runs
-    if fresh and kind in ("inference", "mask_step"):
+    ours = answers["ours"]
+    result["of"] = ours.numel()
+    for side in sides:
+        if ours.is_floating_point():  # a loss, or features: how far apart
+            apart = (ours - answers[side]).abs().max().item()
+        else:
+            apart = (ours != answers[side]).sum().item()
+        result[side]["different"] = apart
+    if kind == "inference":
+        gap = gaps(config, size).expand_as(ours)
+        result["ties"] = (gap < 1e-5).sum().item()
+        for side in sides[1:]:
+            apart = gap[ours != answers[side]]
+            result[side]["different_not_tied"] = (apart >= 1e-5).sum().item()
+            result[side]["widest_gap"] = max(apart.tolist(), default=0.0)
+        if "transformers" in sides:
+            result["rounding"] = rounding(config, size)
+    if fresh and kind in GROWN:
         for side in sides:
-            result[side]["growth_mb"] = growth(name, side)
+            if side != "compile=True":  # would count the compiler, too
+                result[side]["growth_mb"] = growth(name, side)
     return result
 
 
@@ -395,9 +559,7 @@ def table(results: dict) -> str:
     ]
     for name, case in results.items():
         ours = case["ours"]
-        for side in SIDES:
-            if side not in case:
-                continue
+        for side in CASES[name][3]:
             one = case[side]
             cells = [name.replace("_", " "), side, f"{one['seconds']:.3f}"]
             cells.append(f"{one['seconds'] / ours['seconds']:.1f}")
