@@ -23,8 +23,9 @@ class MaskHead(nn.Module):
             enlarged, which the book's ablation measures.
         split: compute the part of the first convolution that all queries of
             a picture share once, instead of once per query: same answer.
-        chunk: masks made at a time; no two depend on each other, so fewer
-            take less memory and give the same.  None makes all at once.
+        chunk: masks made at a time where no gradient is asked for; no two
+            depend on each other, so fewer take less memory and give the
+            same.  None makes all at once.
 
     Source: paper, figure 8; MaskHeadSmallConv in the original.
     """
@@ -87,7 +88,8 @@ class MaskHead(nn.Module):
             nothing = level.new_zeros(1, 1, *level.shape[-2:])
             shared.append(adapter(level) if self.pyramid else nothing)
         parts = [(attention_maps, image_index)]
-        if self.chunk is not None:
+        # For gradients everything is kept, however few are made at a time.
+        if self.chunk is not None and not torch.is_grad_enabled():
             split = (x.split(self.chunk) for x in parts[0])
             parts = zip(*split, strict=True)
         masks = []
