@@ -90,6 +90,9 @@ def test_masks_a_few_at_a_time_are_those_of_all_at_once(head, inputs, chunk):
     assert torch.equal(head(*inputs), together)
     assert max(sizes) == chunk
     assert sum(sizes) == 5
+    with torch.enable_grad():  # which keeps them all
+        head(*inputs)
+    assert sizes[-1] == 5
 
 
 @torch.no_grad()
