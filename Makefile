@@ -55,6 +55,8 @@ bench:
 	    "transformers: ten minutes on two idle cores, 16 GB of memory."
 	@tools/setup_env.sh
 	@.venv/bin/python tools/bench.py
+	@.venv/bin/python tools/bench_tables.py
+	@echo "The figures are in tools/bench.json and on the page Fast and exact."
 
 lock:
 	@tools/setup_env.sh

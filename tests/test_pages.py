@@ -1,7 +1,10 @@
 """The pages that are no notebooks: what they name exists, and sizes agree."""
 
 import ast
+import copy
+import json
 import re
+import sys
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -251,3 +254,59 @@ def test_the_references_are_those_of_the_bibtex_file():
         venue = entry.get("booktitle") or entry.get("journal")
         assert place == ", ".join(filter(None, [venue, entry["year"]])) + "."
         assert notes
+
+
+# Fast and exact
+
+SAVINGS = sections(page("fast_and_exact"))
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The tool that fills the page, as a module, and what was measured."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import bench_tables
+
+    sys.path.pop(0)
+    return bench_tables, json.loads(bench_tables.RESULTS.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("title", SAVINGS)
+def test_each_saving_has_a_switch_and_tests_that_exist(title):
+    assert re.search(r"^- \*\*Switch\*\*: \S", SAVINGS[title], re.M)
+    for file, name in named_tests(SAVINGS[title]):
+        assert name in functions_of(file)
+
+
+def test_the_page_shows_what_was_measured(tables):
+    tool, results = tables
+    text = page("fast_and_exact")
+    for name in tool.TABLES:
+        assert text.count(f"<!-- {name} -->") == 1
+        assert text.count(f"<!-- /{name} -->") == 1
+    assert text == tool.filled(text, results)
+    assert "\n| --- | --- |" in text
+
+
+def test_a_table_follows_its_figures(tables):
+    tool, results = tables
+    changed = copy.deepcopy(results)
+    changed["matcher_batch_64"]["transformers"]["seconds"] = 1e-9
+    for name in ("times", "targets"):
+        assert tool.TABLES[name](changed) != tool.TABLES[name](results)
+    assert tool.targets(changed).splitlines()[-1].endswith("| no |")
+
+
+def test_pixels_differ_only_where_rounding_can_decide(tables):
+    """Each of two masks is off by that much at most, on either side."""
+    _, results = tables
+    compared = 0
+    for case in results.values():
+        far = case.get("rounding", {})
+        for side in {"reference", "transformers"} & far.keys():
+            bound = 2 * (far["ours"] + far[side])
+            assert case[side]["widest_gap"] <= bound
+            compared += 1
+    assert compared
+    assert results["matcher_batch_64"]["transformers"]["different"] == 0
+    assert results["post_processing_800x1066"]["reference"]["different"] == 0

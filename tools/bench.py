@@ -91,6 +91,17 @@ def sample(config: ModelConfig, size: tuple[int, int], batch: int = 1):
     return model, image.repeat(batch, 1, 1, 1)
 
 
+def own_sample(side: str, config, size, batch):
+    """Return the sample; the reference's lies in memory as it needs it.
+
+    Else each of its runs would begin by copying all weights.
+    """
+    model, images = sample(config, size, batch)
+    if side == "reference":
+        model.to(memory_format=torch.contiguous_format)
+    return model, images
+
+
 def theirs(model, config: ModelConfig, auxiliary_loss: bool = False):
     """Return transformers' model of the same shape and weights."""
     from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
@@ -180,7 +191,7 @@ def their_ids(model, other, images) -> torch.Tensor:
 
 def inference(side: str, config, size, batch) -> Callable:
     """Return a function from pictures to panoptic ids."""
-    model, images = sample(config, size, batch)
+    model, images = own_sample(side, config, size, batch)
     model.requires_grad_(False)  # the counter of operations asks for it
     if side == "ours":
         return torch.no_grad()(lambda: our_ids(model, images))
@@ -224,7 +235,7 @@ def rounding(config: ModelConfig, size: tuple[int, int]) -> dict[str, float]:
 
 def mask_step(side: str, config, size, batch) -> Callable:
     """Return a step of phase masks without its optimizer: loss, gradients."""
-    model, images = sample(config, size, batch)
+    model, images = own_sample(side, config, size, batch)
     targets = [truth(config, size)] * batch
     if side == "transformers":
         other = theirs(model, config).train()
@@ -273,7 +284,7 @@ def mask_step(side: str, config, size, batch) -> Callable:
 
 def box_step(side: str, config, size, batch) -> Callable:
     """Return a step of phase boxes without its optimizer or dropout."""
-    model, images = sample(config, size, batch)
+    model, images = own_sample(side, config, size, batch)
     targets = [truth(config, size)] * batch
     padding = torch.zeros(batch, *size, dtype=torch.bool)
     if side == "transformers":
@@ -312,7 +323,7 @@ def box_step(side: str, config, size, batch) -> Callable:
 
 def part(name: str, side: str, config, size, batch) -> Callable:
     """Return one part of the inference alone, on what the part before gave."""
-    model, images = sample(config, size, batch)
+    model, images = own_sample(side, config, size, batch)
     model.requires_grad_(False)
     detr, padding = model.detr, torch.zeros(batch, *size, dtype=torch.bool)
     with torch.no_grad():
@@ -346,6 +357,8 @@ def part(name: str, side: str, config, size, batch) -> Callable:
 def scenes(side: str, config, size, batch) -> Callable:
     """Return the shipped model's run over pictures, one at a time."""
     model = load_model("scenes", "cpu")
+    if side == "reference":
+        model.to(memory_format=torch.contiguous_format)
     split = SceneSplit(VALIDATION_SEED, batch)
     images = torch.cat([pad_images([s.image])[0] for s in split])
 

@@ -47,6 +47,9 @@ def savings_off(model: PanopticDETR):
     folded = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
     head, detr = model.mask_head, model.detr
     kept = head.split, head.chunk, MultiHeadAttention.forward
+    order = torch.contiguous_format
+    if not head.lay1.weight.is_contiguous():
+        order = memory_format(model.config)
     _, position = detr.backbone
 
     def four_levels(module: DETR, inputs) -> None:
@@ -69,7 +72,7 @@ def savings_off(model: PanopticDETR):
         head.split, head.chunk, MultiHeadAttention.forward = kept
         for norm in folded:
             norm.fold = True
-        model.to(memory_format=memory_format(model.config))
+        model.to(memory_format=order)
 
 
 def panoptic_ids(
