@@ -482,7 +482,8 @@ CASES = {
     "scenes_20_pictures": ("scenes", (96, 96), 20, TWO, 3),
     "box_step_480x640": ("box_step", SMALL, 1, SIDES, 3),
     "inference_480x640_batch_4": ("inference", SMALL, 4, TWO, 2),
-    "settings_480x640": ("settings", SMALL, 1, tuple(SETTINGS), 3),
+    "settings_480x640": ("settings", SMALL, 1, tuple(SETTINGS)[:-1], 3),
+    "compile_480x640": ("settings", SMALL, 1, ("ours", "compile=True"), 3),
 }
 COUNTED = ("inference", "backbone", "transformer", "mask_head")
 GROWN = ("inference", "mask_step", "settings")
