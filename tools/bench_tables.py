@@ -160,7 +160,7 @@ def settings(results: dict) -> str:
                     f"{one['different'] / case['of']:.2%}",
                 ]
             )
-    return markdown(*rows)
+    return markdown(*rows) if len(rows) > 1 else "Not measured yet."
 
 
 def agreement(results: dict) -> str:
