@@ -59,7 +59,7 @@ def markdown(*rows: list[str]) -> str:
 
 def compared(results: dict, key: str, form: str, unit: str) -> str:
     """Return a table of one key: ours, and how many times that the others."""
-    rows = [["what", f"ours, {unit}", "savings off", "`transformers`"]]
+    rows = [["what", f"ours, {unit}", "savings off", "`transformers`", "load"]]
     for name, label in CASES.items():
         case = results.get(name, {})
         if key not in case.get("ours", {}):
@@ -72,19 +72,15 @@ def compared(results: dict, key: str, form: str, unit: str) -> str:
                 continue
             other = case[side][key]
             row.append(f"{other:{form}} ({other / ours:.1f} times)")
-        rows.append(row)
+        rows.append([*row, str(case["load"])])
     return markdown(*rows)
 
 
 def times(results: dict) -> str:
     """Return the table of times, and on what they were measured."""
     machines = sorted({case["machine"] for case in results.values()})
-    loads = [case["load"] for case in results.values()]
-    return (
-        compared(results, "seconds", ".3g", "seconds")
-        + f"\n\nMeasured on: {'; '.join(machines)}; load average after each "
-        f"case {min(loads)} to {max(loads)}."
-    )
+    table = compared(results, "seconds", ".3g", "seconds")
+    return f"{table}\n\nMeasured on: {'; '.join(machines)}."
 
 
 def memory(results: dict) -> str:
