@@ -283,12 +283,22 @@ def mask_step(side: str, config, size, batch) -> Callable:
 
 
 def box_step(side: str, config, size, batch) -> Callable:
-    """Return a step of phase boxes without its optimizer or dropout."""
+    """Return a step of phase boxes without its optimizer or dropout.
+
+    Stem and Res2 are frozen, as in the original.  In transformers' model
+    the whole of its own ResNet is, for the names it looks for are others.
+    """
     model, images = own_sample(side, config, size, batch)
+    body = model.detr.backbone[0].body
+    for frozen in (body.conv1, body.layer1):
+        frozen.requires_grad_(False)
     targets = [truth(config, size)] * batch
     padding = torch.zeros(batch, *size, dtype=torch.bool)
     if side == "transformers":
         other = theirs(model, config, auxiliary_loss=True).detr
+        for name, parameter in other.named_parameters():
+            if "stages." in name:
+                parameter.requires_grad_("stages.0." not in name)
         labels = [
             {"class_labels": t.labels, "boxes": t.boxes} for t in targets
         ]
