@@ -4,7 +4,7 @@ python tools/bench_loader.py [--pictures N] [--rounds N]
 
 Makes photographs of 640 x 480 pixels with 12 irregular segments each, then
 times, picture by picture and in turn, (a) Pillow decoding the JPEG and the
-PNG to arrays and (b) the sample and its target, both by one process and
+PNG to tensors and (b) the sample and its target, both by one process and
 through a DataLoader with one worker.  Prints the medians and the ratios.
 In one process it counts processor time, which other programs change least.
 Each process first takes and frees 32 MB, as any that makes batches does: the
@@ -97,7 +97,7 @@ def write_data(folder: Path, pictures: int) -> CocoPanoptic:
 
 
 class Bare(Dataset):
-    """What Pillow and numpy alone make of the same files."""
+    """The same files decoded by Pillow, as tensors, and nothing more."""
 
     def __init__(self, files: Files, pictures: int):
         self.files, self.pictures = files, pictures
@@ -105,7 +105,7 @@ class Bare(Dataset):
     def __len__(self) -> int:
         return self.pictures
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         paths = (
             self.files.images / f"{index + 1}.jpg",
             self.files.panoptic / f"{index + 1}.png",
@@ -126,7 +126,10 @@ class Loaded(Dataset):
 
     def __getitem__(self, index: int) -> tuple:
         sample = self.data[index]
-        return sample, make_target(sample)
+        target = make_target(sample)
+        # As training sends them from a worker: see batches.py.
+        small = target.labels, target.boxes, target.segment_ids
+        return sample.image, target.id_map, *(x.numpy() for x in small)
 
 
 def settle(worker: int = 0) -> None:
