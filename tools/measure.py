@@ -200,6 +200,20 @@ def loader() -> dict:
     return {"per_second": len(split) / (time.perf_counter() - start)}
 
 
+def photographs() -> dict:
+    """Time the loader of photographs against bare decoding."""
+    import bench_loader
+
+    return bench_loader.measure()
+
+
+def pq_speed() -> dict:
+    """Time panoptic quality against panopticapi's algorithm."""
+    import bench_pq
+
+    return bench_pq.measure()
+
+
 def timed_make(target: str) -> dict:
     """Run `make TARGET`, its environment being there; return its minutes."""
     start = time.monotonic()
@@ -214,6 +228,8 @@ MEASUREMENTS: dict[str, Callable[[], dict]] = {
     "inference": inference,
     "loader": loader,
     "mask_step": mask_step,
+    "photographs": photographs,
+    "pq_speed": pq_speed,
     **{
         seeded(name, seed): lambda s=seed, c=changes: quick(s, c)
         for name, changes in ABLATIONS.items()
@@ -245,6 +261,12 @@ def tables(results: dict) -> str:
         seconds = results.get(name, {}).get("seconds")
         return "not measured" if seconds is None else f"{seconds / 60:.1f} min"
 
+    def ratio(name: str, above: str, below: str) -> str:
+        found = results.get(name)
+        return (
+            f"{found[above] / found[below]:.2f}" if found else "not measured"
+        )
+
     rows = [
         "| what | measured |",
         "| --- | --- |",
@@ -263,6 +285,11 @@ def tables(results: dict) -> str:
         f"{value('inference', 'milliseconds', '.1f')} ms |",
         "| scenes a second into batches, one process | "
         f"{value('loader', 'per_second', '.0f')} |",
+        "| photographs of 640 x 480, read with their targets, over decoding "
+        f"them | {ratio('photographs', 'loading_ms', 'decoding_ms')} |",
+        "| PQ, panopticapi's algorithm over ours, from colors; from ids | "
+        f"{ratio('pq_speed', 'colors_theirs_ms', 'colors_ours_ms')}; "
+        f"{ratio('pq_speed', 'ids_theirs_ms', 'ids_ours_ms')} |",
         f"| `make book`, environment there | {minutes('make_book')} |",
         f"| `make test`, environment there | {minutes('make_test')} |",
         "",
