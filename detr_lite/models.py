@@ -59,6 +59,8 @@ class ModelConfig:
     longest: int = 1333
 
 
+SMALL = 320  # pixels of a side; from there on masks are large
+
 # The model of the scenes: 96 x 96 pixels become 12 x 12 positions.
 SCENES_CONFIG = ModelConfig(
     num_classes=8,
@@ -221,6 +223,8 @@ def build_model(
                 context=config.context,
                 map_gain=config.map_gain,
                 pyramid=config.pyramid,
+                # Of small pictures all masks fit into memory at once.
+                chunk=4 if config.longest > SMALL else None,
             ),
             threshold=config.threshold,
         )

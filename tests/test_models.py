@@ -11,6 +11,7 @@ from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.samples import Categories, Category
 from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.weights import load_model
 
 
 def classes(count: int) -> Categories:
@@ -165,3 +166,11 @@ def test_channels_last_gives_the_same_to_rounding(images):
         torch.testing.assert_close(
             getattr(last, name), getattr(first, name), rtol=1e-4, atol=1e-4
         )
+
+
+def test_large_masks_are_made_a_few_at_a_time():
+    """Small ones all at once: that is quicker, and equal masks stay equal."""
+    assert load_model("scenes", "cpu").mask_head.chunk is None
+    with torch.device("meta"):
+        large = build_model(ModelConfig(num_classes=8), SCENE_CATEGORIES)
+    assert large.mask_head.chunk == 4
