@@ -102,11 +102,13 @@ def _overlaps(predicted: Tensor, true: Tensor) -> dict[tuple[int, int], int]:
     last = np.append(np.flatnonzero(new), len(mine) - 1)  # of each run
     pairs = mine[last].astype(np.int64) << 32
     pairs |= theirs[last]
-    found, run = np.unique(pairs, return_inverse=True)
-    pixels = np.bincount(run, np.diff(last, prepend=-1)).astype(np.int64)
+    order = pairs.argsort()
+    pairs, lengths = pairs[order], np.diff(last, prepend=-1)[order]
+    first = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1]))
+    pixels = np.add.reduceat(lengths, first)
     return {
-        divmod(pair, 2**32): n
-        for pair, n in zip(found.tolist(), pixels.tolist(), strict=True)
+        (pair >> 32, pair & 0xFFFFFFFF): n
+        for pair, n in zip(pairs[first].tolist(), pixels.tolist(), strict=True)
     }
 
 
