@@ -4,7 +4,7 @@
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
-	@echo "make test     run the whole test suite (the same; 20 minutes)"
+	@echo "make test     run the whole test suite (the same; 15 minutes)"
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (an hour)"
@@ -24,7 +24,7 @@ book:
 
 test:
 	@echo "Running the whole test suite: 1 minute to set up the environment" \
-	    "the first time, then up to 20 minutes on two cores."
+	    "the first time, then up to 15 minutes on two cores."
 	@tools/setup_env.sh
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --nbval \
 	    --nbval-current-env --nbval-cell-timeout=1200 \
