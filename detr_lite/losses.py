@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.detr import DetrOutput
@@ -174,8 +173,8 @@ class MaskLoss:
     Args:
         focal, dice: what each loss is multiplied by.
         pixels: of the masks that are at full size at a time.  Where there
-            are more, they are computed again for the gradient instead of
-            being kept: same loss and gradients, less memory, a little slower.
+            are more, the gradient of a few masks is taken before the next
+            ones are enlarged: same loss and gradients, less memory.
     """
 
     def __init__(self, focal: float = 1, dice: float = 1, pixels: int = 2**20):
@@ -189,37 +188,61 @@ class MaskLoss:
         size: tuple[int, int],
         num_boxes: float,
     ) -> dict[str, Tensor]:
-        """Return {"loss": the sum to minimize, and its parts}.
+        """Return {"loss": the sum to minimize, and its parts, to look at}.
 
         output: has a mask for each pair of the matching, in its order;
         size: the padded pictures' (H, W).
         """
-        focal = dice = output.mask_logits.sum() * 0.0  # if there are none
-        for pair in mask_pairs(output, matching, targets, size):
-            height, width = pair[1].shape[1:]
+        total = output.mask_logits.float().sum() * 0.0  # if there are none
+        focal = dice = total.detach()
+        for logits, masks in mask_pairs(output, matching, targets, size):
+            height, width = masks.shape[1:]
             few = max(self.pixels // (height * width), 1)
-            parts = list(zip(*(x.split(few) for x in pair), strict=True))
-            for logits, masks in parts:
-                args = (logits, masks, num_boxes)
-                if len(parts) == 1:
-                    losses = _focal_and_dice(*args)
-                else:
-                    losses = checkpoint(
-                        _focal_and_dice, *args, use_reentrant=False
-                    )
-                focal, dice = focal + losses[0], dice + losses[1]
-        return {
-            "loss": self.focal * focal + self.dice * dice,
-            "focal": focal,
-            "dice": dice,
-        }
+            args = logits.float(), masks, num_boxes
+            if len(masks) <= few:
+                losses = self.weighted(*args)
+            else:
+                losses = _InParts.apply(*args, few, self.weighted)
+            total = total + losses[0]
+            focal, dice = focal + losses[1], dice + losses[2]
+        return {"loss": total, "focal": focal, "dice": dice}
+
+    def weighted(
+        self, logits: Tensor, masks: Tensor, num_boxes: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weighted sum, the focal and the dice loss.
+
+        logits: (S, h, w); masks: (S, H, W) bool.
+        """
+        enlarged = _upsample(logits, masks.shape[1:])
+        wanted = masks.flatten(1).float()
+        focal = focal_loss(enlarged, wanted, num_boxes)
+        dice = dice_loss(enlarged, wanted, num_boxes)
+        loss = self.focal * focal + self.dice * dice
+        return loss, focal.detach(), dice.detach()
 
 
-def _focal_and_dice(logits, masks, num_boxes) -> tuple[Tensor, Tensor]:
-    """Enlarge the logits to the masks' size and compare them."""
-    enlarged = _upsample(logits, masks.shape[1:])
-    wanted = masks.flatten(1).float()
-    return (
-        focal_loss(enlarged, wanted, num_boxes),
-        dice_loss(enlarged, wanted, num_boxes),
-    )
+class _InParts(torch.autograd.Function):
+    """The sum of a loss over a few masks at a time.
+
+    What is kept for the gradient is the gradient itself: that of the small
+    logits, a sixteenth of one of the many things at full size.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, masks, num_boxes, few, loss):
+        sums, gradients = 0, []
+        for part, wanted in zip(
+            logits.split(few), masks.split(few), strict=True
+        ):
+            part = part.detach().requires_grad_()
+            with torch.enable_grad():
+                losses = loss(part, wanted, num_boxes)
+            gradients += torch.autograd.grad(losses[0], part)
+            sums = sums + torch.stack(losses).detach()
+        ctx.save_for_backward(torch.cat(gradients))
+        return sums.unbind()
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        return ctx.saved_tensors[0] * gradient, None, None, None, None

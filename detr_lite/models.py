@@ -59,8 +59,6 @@ class ModelConfig:
     longest: int = 1333
 
 
-SMALL = 320  # pixels of a side; from there on masks are large
-
 # The model of the scenes: 96 x 96 pixels become 12 x 12 positions.
 SCENES_CONFIG = ModelConfig(
     num_classes=8,
@@ -111,6 +109,15 @@ def memory_format(config: ModelConfig) -> torch.memory_format:
     if narrowest < 16:
         return torch.contiguous_format
     return torch.channels_last
+
+
+def default_chunk(config: ModelConfig) -> int | None:
+    """Return how many masks are made at a time: one, of small pictures all.
+
+    One mask after the other takes the least memory and, of large pictures,
+    no more time; small ones fit into memory all at once.
+    """
+    return 1 if config.longest > 320 else None
 
 
 class PanopticModel(PanopticDETR):
@@ -223,8 +230,7 @@ def build_model(
                 context=config.context,
                 map_gain=config.map_gain,
                 pyramid=config.pyramid,
-                # Of small pictures all masks fit into memory at once.
-                chunk=4 if config.longest > SMALL else None,
+                chunk=default_chunk(config),
             ),
             threshold=config.threshold,
         )

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from detr_lite.errors import ConfigError
-from detr_lite.models import memory_format
+from detr_lite.models import default_chunk, memory_format
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -26,13 +26,14 @@ class Speed:
             needs a C++ compiler, and minutes for each new picture size.
         channels_last: keep the channels of a pixel side by side in memory,
             where the model allows it; see memory_format.
-        chunk: masks made at a time; None makes all at once.
+        chunk: masks made at a time; None leaves it at what the model is
+            built with, see default_chunk.
     """
 
     precision: str = "float32"
     compile: bool = False
     channels_last: bool = True
-    chunk: int | None = 4
+    chunk: int | None = None
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
@@ -58,7 +59,8 @@ def tuned(model: nn.Module, speed: Speed) -> nn.Module:
         order = memory_format(model.config)
     model.to(memory_format=order)
     if model.config.masks:
-        model.mask_head.chunk = speed.chunk
+        chunk = speed.chunk or default_chunk(model.config)
+        model.mask_head.chunk = chunk
     for part in (model.detr.backbone[0].body, model.detr.transformer):
         part._compiled_call_impl = None  # what Module.compile sets
         if speed.compile:

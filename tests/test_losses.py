@@ -225,29 +225,75 @@ def test_mask_loss_without_segments_is_zero_and_has_gradients():
     losses["loss"].backward()
 
 
+class Kept:
+    """A tensor that is kept for the gradient; counts the bytes of all."""
+
+    now = most = 0
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        Kept.now += tensor.nbytes
+        Kept.most = max(Kept.most, Kept.now)
+
+    def __del__(self):
+        Kept.now -= self.tensor.nbytes
+
+
 def test_a_few_masks_at_a_time_give_the_same_loss_with_less_kept():
-    """What is at full size is computed again, not kept for the gradient."""
+    """What is at full size is not kept for the gradient, the gradient is."""
     truth = segmented((64, 48), [1, 2])
     pairs = matching(*((0, i, i % 2) for i in range(6)))
     start = torch.randn(6, 16, 12)
 
     def run(pixels):
-        logits, kept = start.clone().requires_grad_(), []
-
-        def keep(tensor):
-            kept.append(tensor.nbytes)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        logits = start.clone().requires_grad_()
+        Kept.now = Kept.most = 0
+        with torch.autograd.graph.saved_tensors_hooks(
+            Kept, lambda kept: kept.tensor
+        ):
             losses = MaskLoss(pixels=pixels)(
                 with_masks(logits, pairs), pairs, [truth], (64, 48), 2.0
             )
+            kept = Kept.now, Kept.most
         losses["loss"].backward()
-        return losses["loss"].detach(), logits.grad, sum(kept)
+        return losses["loss"].detach(), logits.grad, *kept
 
-    *wanted, most = run(10**9)
-    *found, least = run(2 * 64 * 48)
+    *wanted, all_kept, most = run(10**9)
+    *found, kept, peak = run(2 * 64 * 48)
     for mine, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
     assert wanted[1].abs().max() > 1e-3
-    assert least < most / 10
+    assert kept < all_kept / 10
+    assert peak < most / 2
+
+
+def test_parts_are_weighted_and_reported_as_the_whole_is():
+    truth = segmented((8, 8), [1, 2])
+    pairs = matching(*((0, i, i % 2) for i in range(5)))
+    logits = torch.randn(5, 4, 4)
+    whole, parts = (
+        MaskLoss(focal=2, dice=3, pixels=pixels)(
+            with_masks(logits, pairs), pairs, [truth], (8, 8), 2.0
+        )
+        for pixels in (10**9, 64)
+    )
+    assert parts.keys() == whole.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value)
+
+
+def test_gradients_of_parts_do_not_vanish_in_half_precision():
+    """A gradient scaler multiplies the loss: half floats end at 6e-8."""
+    truth = segmented((8, 8), [1, 2])
+    pairs = matching((0, 0, 0), (0, 1, 1))
+    logits = torch.randn(2, 4, 4, dtype=torch.float16, requires_grad=True)
+    gradients = []
+    for pixels in (10**9, 64):
+        loss = MaskLoss(pixels=pixels)(
+            with_masks(logits, pairs), pairs, [truth], (8, 8), 1e8
+        )["loss"]
+        gradients += torch.autograd.grad(loss * 2**24, logits)
+    whole, parts = gradients
+    assert parts.dtype == torch.float16
+    assert parts.abs().min() > 0
+    torch.testing.assert_close(parts, whole)

@@ -66,13 +66,15 @@ def test_fewer_masks_at_a_time_and_their_order_in_memory(inputs):
     wanted = model(*inputs, all_queries).mask_logits
     weight = model.mask_head.lay1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    tuned(model, Speed(channels_last=False, chunk=None))
+    tuned(model, Speed(channels_last=False, chunk=100))
     assert weight.is_contiguous()
-    assert model.mask_head.chunk is None
+    assert model.mask_head.chunk == 100
     found = model(*inputs, all_queries).mask_logits
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     tuned(model, Speed(chunk=2))
     assert model.mask_head.chunk == 2
+    tuned(model, Speed())  # pictures are small: all at once
+    assert model.mask_head.chunk is None
 
 
 def test_compiling_is_of_the_backbone_and_the_transformer(monkeypatch):

@@ -385,8 +385,8 @@ def scenes(side: str, config, size, batch) -> Callable:
 SETTINGS = {
     "ours": Speed(),
     "channels_last=False": Speed(channels_last=False),
-    "chunk=1": Speed(chunk=1),
-    "chunk=None": Speed(chunk=None),
+    "chunk=4": Speed(chunk=4),
+    "chunk=100": Speed(chunk=100),
     "precision=bf16": Speed(precision="bf16"),
     "compile=True": Speed(compile=True),
 }
