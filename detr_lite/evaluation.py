@@ -19,7 +19,6 @@ from detr_lite.samples import (
     Categories,
     Sample,
     Split,
-    boxes_from_id_map,
     pad_images,
     resize_picture,
 )
@@ -216,7 +215,7 @@ def evaluate(
                     scores[i].cpu(),
                     output.boxes[i].cpu(),
                     sample.labels,
-                    boxes_from_id_map(sample.id_map, sample.segment_ids),
+                    sample.boxes(),
                     sample.crowd,
                 )
             if masks:

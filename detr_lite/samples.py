@@ -151,6 +151,10 @@ class Sample:
         """The ids in the id map and their boxes, found once; drawn_boxes."""
         return drawn_boxes(self.id_map)
 
+    def boxes(self) -> Tensor:
+        """Return the tight box of each segment; boxes_from_id_map."""
+        return _chosen(*self.drawn, self.segment_ids)
+
 
 @dataclass(frozen=True)
 class Target:

@@ -110,7 +110,7 @@ def test_the_example_in_the_main_help_runs(capsys):
 
 def test_the_main_help_lists_every_command(capsys):
     text = helped(capsys)
-    for command in COMMANDS:
+    for command in [*COMMANDS, "convert", "download", "export"]:
         assert re.search(rf"^ +{command} ", text, re.MULTILINE)
 
 
@@ -242,7 +242,7 @@ def test_predict_writes_what_coco_panoptic_tools_read(
     capsys, data, model_file
 ):
     run("predict", data / "images", "--model", model_file, "--out", "found")
-    assert "3 pictures" in capsys.readouterr().out
+    assert "3 pictures segmented" in capsys.readouterr().out
     found = CocoPanoptic(
         "found/panoptic.json", data / "images", "found/panoptic"
     )
@@ -254,6 +254,12 @@ def test_predict_writes_what_coco_panoptic_tools_read(
         labels = [s.label for s in prediction.segments]
         assert sample.labels.tolist() == labels
         assert len(labels) > 0
+
+
+def test_predict_counts_a_single_picture_as_one(capsys, data, model_file):
+    picture = min((data / "images").iterdir())
+    run("predict", picture, "--model", model_file, "--out", "found")
+    assert "1 picture segmented" in capsys.readouterr().out
 
 
 def test_predict_says_each_segments_score_area_and_box(data, model_file):

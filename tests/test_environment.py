@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -235,3 +236,22 @@ def test_the_readmes_python_runs(number, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_behind_a_link_is_left_alone(tmp_path):
+    """Setting up begins by emptying .venv."""
+    for name in ("tools/setup_env.sh", "requirements.lock", "pyproject.toml"):
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "new" / name)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("mine")
+    (tmp_path / "new" / ".venv").symlink_to(tmp_path / "other")
+    done = subprocess.run(
+        [tmp_path / "new/tools/setup_env.sh"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert ".venv is a link" in done.stderr
+    assert (tmp_path / "other" / "file").read_text() == "mine"

@@ -25,6 +25,12 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
+if [ -L .venv ]; then
+    echo ".venv is a link, and what it leads to would be emptied: remove the" \
+        "link, or set up the environment where it leads." >&2
+    exit 1
+fi
+
 echo "Setting up .venv with $("$python" --version): about 6 GB," \
     "1 minute with a fast network."
 rm -f "$stamp"

@@ -75,10 +75,11 @@ def run(args) -> None:
             )
         else:
             write_detections(predictions, Path(args.out))
+    count = f"{len(paths)} picture{'s' * (len(paths) > 1)}"
     if model.config.masks:
-        print(f"{len(paths)} pictures are segmented in {args.out}.")
+        print(f"{count} segmented; the results are in {args.out}.")
     else:
         print(
-            f"{len(paths)} pictures with their boxes are in {args.out}; "
+            f"{count} with boxes in {args.out}; "
             f"{args.model} makes no masks, so there are no panoptic files."
         )
