@@ -146,6 +146,18 @@ def test_a_picture_smaller_than_a_part_is_taken_whole(coded):
     assert same(part(transform, coded, 0), coded)
 
 
+def test_the_longest_side_does_not_limit_what_parts_are_cut_of(coded):
+    """As in the original: a panorama is not made small before the cut."""
+    wide = replace(
+        coded,
+        image=coded.image.repeat(1, 1, 4),
+        id_map=coded.id_map.repeat(1, 4),
+    )
+    transform = TrainTransform((40,), 60, before=(40,), sides=(40, 40))
+    shapes = {tuple(transform(wide, seeded(s)).id_map.shape) for s in range(9)}
+    assert shapes == {(40, 40), (10, 60)}
+
+
 def test_a_part_without_segments_is_a_sample(coded):
     none = torch.zeros(0, dtype=torch.int64)
     empty = replace(
