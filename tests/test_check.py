@@ -104,6 +104,33 @@ def test_what_training_suffers_from_is_a_warning(folder):
     assert "The class starfish has" in text
 
 
+def test_a_box_of_two_pixels_is_no_warning(folder):
+    painted(folder, slice(5, 7), slice(0, 40), (200, 0, 0))
+
+    def add(content):
+        segments = content["annotations"][0]["segments_info"]
+        segments.append({"id": 200, "category_id": 1})
+
+    edited(folder, add)
+    text = "\n".join(check_folder(folder).warnings)
+    assert "segment 200" not in text
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_a_class_of_ten_segments_is_no_warning(folder, count):
+    def add(content):
+        content["categories"].append({"id": 99, "name": "x", "isthing": 1})
+        content["annotations"][0]["segments_info"] += [
+            {"id": 200 + i, "category_id": 99} for i in range(count)
+        ]
+
+    for i in range(count):
+        painted(folder, slice(i, i + 1), slice(0, 40), (200 + i, 0, 0))
+    edited(folder, add)
+    text = "\n".join(check_folder(folder).warnings)
+    assert ("The class x has 9 segments" in text) == (count == 9)
+
+
 def test_more_segments_than_queries_are_a_warning(folder):
     def add(content):
         content["annotations"][0]["segments_info"] = [

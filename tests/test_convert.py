@@ -82,6 +82,17 @@ def test_smaller_things_lie_on_larger_ones_and_all_on_stuff(content):
     assert sample.image.shape == (3, 30, 40)
 
 
+def test_a_thing_in_the_label_image_is_void(content):
+    """Which of several things a pixel belongs to, it does not say."""
+    labels = np.array(Image.open("labels/a.png"))
+    labels[:3] = 5
+    Image.fromarray(labels).save("labels/a.png")
+    assert converted(content) == 0
+    sample = CocoPanoptic.from_folder("new")[0]
+    assert (sample.id_map[0] == 0).all()
+    assert sample.labels.tolist() == [1, 2, 0, 0]
+
+
 def test_a_crowd_that_is_seen_is_marked(content):
     del content["annotations"][1]
     assert converted(content) == 0
