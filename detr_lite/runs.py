@@ -33,7 +33,7 @@ class Progress:
     Attributes:
         phase: its name.
         step: steps done in it, of `steps`.
-        seconds: since the run began, or was resumed.
+        seconds: of the run, in all its parts if it was resumed.
         losses: means since the last report.
         metrics: of the last evaluation, or empty.
     """
@@ -127,6 +127,7 @@ class Run:
             for name, value in self.own["sums"].items()
         }
         self.count = self.own["count"]
+        self.began -= saved.get("seconds", 0.0)
         self.restore_random_state()
         if self.main:
             # Steps after the checkpoint come again, and so do their lines.
@@ -140,6 +141,11 @@ class Run:
         torch.set_rng_state(self.own["rng"])
         if "cuda_rng" in self.own:
             torch.cuda.set_rng_state(self.own["cuda_rng"])
+
+    def begin(self, phase: int, step: int) -> None:
+        """Tell where the run begins, or goes on."""
+        if phase < len(self.recipe.phases):
+            self._tell(self.recipe.phases[phase], step, {})
 
     def collect(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to the next report."""
@@ -228,6 +234,7 @@ class Run:
                 "step": step,
                 "model": model.state_dict(),
                 "trainer": trainer,
+                "seconds": self.saved - self.began,
                 "processes": processes,
                 "log": self.log.stat().st_size if self.log.exists() else 0,
             },

@@ -113,6 +113,7 @@ def train(
         recipe, engine, Path(out), accelerator, watch, checkpoint_seconds
     )
     first_phase, first_step, state = run.start(model, resume)
+    run.begin(first_phase, first_step)
     evaluation = None
     first_with_masks = None
     report = getattr(start, "load_report", None)
@@ -264,6 +265,7 @@ class ProgressBar:
             total += phase.steps
         self._bar = tqdm(total=total, unit="step", smoothing=0.05)
         self._losses: dict[str, float] = {}
+        self._begun = False
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -283,4 +285,7 @@ class ProgressBar:
             ", ".join(f"{k} {v:.3f}" for k, v in shown.items()), refresh=False
         )
         done = self._before[progress.phase] + progress.step
+        if not self._begun:  # a resumed run's rate is that of its new steps
+            self._begun = True
+            self._bar.initial = self._bar.n = self._bar.last_print_n = done
         self._bar.update(done - self._bar.n)

@@ -448,6 +448,32 @@ def test_the_progress_bar_counts_the_steps_of_all_phases(
     assert "6/6" in capsys.readouterr().err
 
 
+def test_the_progress_bar_of_a_resumed_run_knows_its_rate(
+    scenes, tmp_path, capsys
+):
+    """Steps of the run before are not taken for steps of this second."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill("boxes", 2), checkpoint_seconds=0)
+    with ProgressBar(TINY) as bar:
+        run(tmp_path, scenes, resume=True, watch=bar.watch)
+        total = sum(phase.steps for phase in TINY.phases)
+        begun = TINY.phases[0].steps + 1  # step 2 was not saved any more
+        assert (bar._bar.initial, bar._bar.n) == (begun, total)
+
+
+def test_the_seconds_of_a_resumed_run_go_on(scenes, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, scenes, watch=Kill("boxes", 2), checkpoint_seconds=0)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    assert 0 < saved["seconds"] < 600
+    saved["seconds"] += 1000
+    torch.save(saved, path)
+    run(tmp_path, scenes, resume=True, checkpoint_seconds=0)
+    log = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert 1000 < json.loads(log[-1])["seconds"] < 1600
+
+
 def test_masks_are_trained_on_a_given_detector(whole, scenes, tmp_path):
     detector = whole.model.detr
     recipe = replace(TINY, phases=TINY.phases[2:3])
