@@ -37,10 +37,14 @@ SMALL = ModelConfig(
 def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
     inputs = pad_images([scenes[0].image, scenes[1].image])
     ours = tiny_model(*inputs, all_queries)
+    norms = [m for m in tiny_model.modules() if hasattr(m, "fold")]
     with reference.savings_off(tiny_model):
         assert not tiny_model.mask_head.split
+        assert norms
+        assert not any(norm.fold for norm in norms)
         other = tiny_model(*inputs, all_queries)
     assert tiny_model.mask_head.split
+    assert all(norm.fold for norm in norms)
     for name in ("class_logits", "boxes", "mask_logits"):
         mine, theirs = getattr(ours, name), getattr(other, name)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
@@ -80,6 +84,26 @@ def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
             assert case[side]["different_not_tied"] == 0
             apart = case["rounding"]["ours"] + case["rounding"][side]
             assert case[side]["widest_gap"] <= 2 * apart
+
+
+def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
+    ids = {
+        "ours": torch.zeros(1, 2, 3, dtype=torch.int64),
+        "reference": torch.tensor([[[0, 0, 1], [1, 1, 0]]]),
+    }
+    gap = torch.tensor([[[1e-6, 0, 2e-5], [5e-6, 3e-5, 1]]])
+    monkeypatch.setitem(
+        bench.KINDS, "inference", lambda side, *_: lambda: ids[side]
+    )
+    monkeypatch.setattr(bench, "gaps", lambda *_: gap)
+    case = ("inference", (2, 3), 1, bench.TWO, 1)
+    monkeypatch.setitem(bench.CASES, "small", case)
+    case = bench.run_case("small", SMALL, fresh=False)
+    assert case["of"] == 6
+    assert case["ties"] == 3
+    assert case["reference"]["different"] == 3
+    assert case["reference"]["different_not_tied"] == 2
+    assert case["reference"]["widest_gap"] == pytest.approx(3e-5)
 
 
 @pytest.mark.parametrize("kind", ["backbone", "transformer", "mask_head"])

@@ -104,6 +104,21 @@ def test_what_training_suffers_from_is_a_warning(folder):
     assert "The class starfish has" in text
 
 
+def test_void_is_counted(folder):
+    painted(folder, slice(0, 3), slice(0, 5), 0)
+    assert check_folder(folder).void == 15
+
+
+def test_a_class_without_segments_is_listed(folder):
+    def add(content):
+        content["categories"].append({"id": 99, "name": "x", "isthing": 1})
+
+    edited(folder, add)
+    report = check_folder(folder)
+    assert report.classes["x"] == 0
+    assert "The class x has 0 segments" in "\n".join(report.warnings)
+
+
 def test_a_box_of_two_pixels_is_no_warning(folder):
     painted(folder, slice(5, 7), slice(0, 40), (200, 0, 0))
 
