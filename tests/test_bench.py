@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import CONFIG
 
-from detr_lite.models import ModelConfig
+from detr_lite.models import ModelConfig, build_model
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.samples import pad_images
 
@@ -133,3 +133,24 @@ def test_settings_are_compared_with_the_default(monkeypatch):
     assert case["ours"]["different"] == 0
     assert case["chunk=4"]["different"] < 100
     assert 0 < case["precision=bf16"]["different"] < 96 * 128
+
+
+def test_memory_is_told_apart_by_part(scenes):
+    """A part's figure is its own peak, and what has been freed counts."""
+    model = build_model(SMALL, bench.categories(20)).eval()
+    size = 64 * 2**20
+
+    def hold(module, inputs):
+        torch.ones(size, dtype=torch.uint8)  # freed at once
+
+    model.mask_head.register_forward_pre_hook(hold)
+    peaks = bench.Peaks()
+    model(*pad_images([scenes[0].image]), all_queries)
+    parts = dict(peaks.finish())
+    assert list(parts) == ["backbone", "transformer", "mask_head", "rest"]
+    most = max(parts.values())
+    assert parts["mask_head"] == most
+    assert most - parts["transformer"] > 0.9 * size / 1e6
+    assert most - parts["rest"] > 0.9 * size / 1e6
+    model(*pad_images([scenes[0].image]), all_queries)
+    assert peaks.finish()["backbone"] == parts["backbone"]  # it has ended

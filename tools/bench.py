@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -27,8 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import measure
 import reference
 
+from detr_lite.backbone import Backbone
 from detr_lite.layouts import convert
 from detr_lite.losses import DetectionLoss, MaskLoss
+from detr_lite.mask_head import MaskHead
 from detr_lite.matching import HungarianMatcher, Matching
 from detr_lite.models import ModelConfig, build_model
 from detr_lite.panoptic import panoptic_results, panoptic_segmentation
@@ -37,7 +40,7 @@ from detr_lite.phases import MatchedQueries
 from detr_lite.samples import Categories, Category, Target, pad_images
 from detr_lite.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.speed import Speed, tuned
-from detr_lite.transformer import MultiHeadAttention
+from detr_lite.transformer import MultiHeadAttention, Transformer
 from detr_lite.weights import load_model
 
 RESULTS = Path(__file__).resolve().parent / "bench.json"
@@ -479,7 +482,7 @@ KINDS = {
 HEAD: dict = {}  # a class head solved for by another process
 SMALL, LARGE, TWO = (480, 640), (800, 1066), SIDES[:2]
 # name: kind, size, pictures, sides, rounds.  Of four pictures transformers'
-# would hold some 17 GB; that column is left out.
+# would hold some 17 GB, of four large ones 46; that column is left out.
 CASES = {
     "inference_480x640": ("inference", SMALL, 1, SIDES, 3),
     "inference_800x1066": ("inference", LARGE, 1, SIDES, 2),
@@ -492,6 +495,7 @@ CASES = {
     "scenes_20_pictures": ("scenes", (96, 96), 20, TWO, 3),
     "box_step_480x640": ("box_step", SMALL, 1, SIDES, 3),
     "inference_480x640_batch_4": ("inference", SMALL, 4, TWO, 2),
+    "inference_800x1066_batch_4": ("inference", LARGE, 4, TWO, 1),
     "settings_480x640": ("settings", SMALL, 1, tuple(SETTINGS)[:-1], 3),
     "compile_480x640": ("settings", SMALL, 1, ("ours", "compile=True"), 3),
 }
@@ -507,8 +511,52 @@ def memory(key: str) -> int:
     return 0
 
 
-def growth(name: str, side: str, config: ModelConfig = PAPER) -> float:
-    """Return by how many MB a fresh process grows in the first run.
+PART_ENDS = {
+    Backbone: "backbone",
+    Transformer: "transformer",
+    MaskHead: "mask_head",
+}
+
+
+class Peaks:
+    """How far this process's memory grows, part by part, in MB; Linux only.
+
+    A part ends when a module of its kind has run.  Each figure is the
+    highest point during the part above where all began, so it contains what
+    the parts before have left.
+    """
+
+    def __init__(self):
+        self.parts: dict[str, float] = {}
+        self._reset()
+        self._before = memory("VmRSS")
+        self._hook = register_module_forward_hook(self._after)
+
+    def _reset(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def _after(self, module, inputs, output) -> None:
+        for kind, name in PART_ENDS.items():
+            if isinstance(module, kind):
+                self.mark(name)
+
+    def mark(self, name: str) -> None:
+        """End a part."""
+        grown = (memory("VmHWM") - self._before) / 1000
+        self.parts[name] = max(grown, self.parts.get(name, 0))
+        self._reset()
+
+    def finish(self) -> dict[str, float]:
+        """Return the figure of each part; what came last is "rest"."""
+        self._hook.remove()
+        self.mark("rest")
+        return self.parts
+
+
+def growth(
+    name: str, side: str, config: ModelConfig = PAPER
+) -> dict[str, float]:
+    """Return by how many MB a fresh process grows in the parts of a run.
 
     It gets its class head from here: to solve for one it would run the
     detector, and what that frees would be room that the run doesn't count.
@@ -524,7 +572,7 @@ def growth(name: str, side: str, config: ModelConfig = PAPER) -> float:
             text=True,
             check=True,
         )
-    return float(done.stdout.split()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_case(name: str, config: ModelConfig = PAPER, fresh=True) -> dict:
@@ -570,7 +618,10 @@ def run_case(name: str, config: ModelConfig = PAPER, fresh=True) -> dict:
     if fresh and kind in GROWN:
         for side in sides:
             if side != "compile=True":  # would count the compiler, too
-                result[side]["growth_mb"] = growth(name, side)
+                parts = growth(name, side)
+                result[side]["growth_mb"] = max(parts.values())
+                if kind == "inference" and len(parts) > 1:
+                    result[side]["growth_by_part_mb"] = parts
     return result
 
 
@@ -617,10 +668,9 @@ def main() -> None:
         HEAD.update(torch.load(head, weights_only=True))
         kind, size, batch, *_ = CASES[name]
         run = KINDS[kind](side, PAPER, size, batch)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
-        before = memory("VmRSS")
+        peaks = Peaks()
         run()
-        print((memory("VmHWM") - before) / 1000)
+        print(json.dumps(peaks.finish()))
         return
     for name in args.names or CASES:
         if name not in CASES:

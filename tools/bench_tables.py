@@ -14,17 +14,18 @@ CASES = {
     "inference_480x640": "picture to ids, 480x640",
     "inference_480x640_batch_4": "four pictures to ids, 480x640",
     "inference_800x1066": "picture to ids, 800x1066",
+    "inference_800x1066_batch_4": "four pictures to ids, 800x1066",
     "scenes_20_pictures": "20 scenes to ids, the shipped model",
     "mask_step_480x640": "training step of masks, 480x640",
     "box_step_480x640": "training step of boxes, 480x640",
     "post_processing_800x1066": "15 masks to ids, 800x1066",
     "matcher_batch_64": "six matchings of 64 pictures",
 }
-PARTS = {
-    "backbone_800x1066": "backbone",
-    "transformer_800x1066": "encoder and decoder",
-    "mask_head_800x1066": "attention maps and mask head",
-    "post_processing_800x1066": "masks to ids",
+PARTS = {  # case: what the part is called, and in the figures of memory
+    "backbone_800x1066": ("backbone", "backbone"),
+    "transformer_800x1066": ("encoder and decoder", "transformer"),
+    "mask_head_800x1066": ("attention maps and mask head", "mask_head"),
+    "post_processing_800x1066": ("masks to ids", "rest"),
 }
 # case: how many times less is aimed at, as (side, key, factor)
 TARGETS = {
@@ -113,10 +114,13 @@ def parts(results: dict) -> str:
             "savings off",
             "seconds",
             "savings off",
+            "MB at its peak",
+            "savings off",
             "load average",
         ]
     ]
-    for name, label in PARTS.items():
+    whole = results.get("inference_800x1066", {})
+    for name, (label, part) in PARTS.items():
         if name not in results:
             continue
         sides = [results[name][side] for side in ("ours", "reference")]
@@ -125,6 +129,13 @@ def parts(results: dict) -> str:
             [label]
             + ["none" if c is None else f"{c:.1f}" for c in counts]
             + [f"{one['seconds']:.3g}" for one in sides]
+            + [
+                format(grown[part], ".0f") if grown else "not measured"
+                for grown in (
+                    whole.get(side, {}).get("growth_by_part_mb")
+                    for side in ("ours", "reference")
+                )
+            ]
             + [str(results[name]["load"])]
         )
     return markdown(*rows)
