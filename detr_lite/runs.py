@@ -33,6 +33,7 @@ class Progress:
     Attributes:
         phase: its name.
         step: steps done in it, of `steps`.
+        resumed: of them, those done before the run was resumed in it.
         seconds: of the run, in all its parts if it was resumed.
         losses: means since the last report.
         metrics: of the last evaluation, or empty.
@@ -41,6 +42,7 @@ class Progress:
     phase: str
     step: int
     steps: int
+    resumed: int
     seconds: float
     losses: dict[str, float]
     metrics: dict[str, float]
@@ -69,6 +71,7 @@ class Run:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.metrics: dict[str, float] = {}
+        self.resumed: dict[str, int] = {}  # phase: steps
 
     @property
     def path(self) -> Path:
@@ -134,6 +137,9 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 size = self.log.stat().st_size
                 os.truncate(self.log, min(saved["log"], size))
+        if saved["step"]:
+            phase = self.recipe.phases[saved["phase"]]
+            self.resumed[phase.name] = saved["step"]
         return saved["phase"], saved["step"], saved["trainer"]
 
     def restore_random_state(self) -> None:
@@ -141,11 +147,6 @@ class Run:
         torch.set_rng_state(self.own["rng"])
         if "cuda_rng" in self.own:
             torch.cuda.set_rng_state(self.own["cuda_rng"])
-
-    def begin(self, phase: int, step: int) -> None:
-        """Tell where the run begins, or goes on."""
-        if phase < len(self.recipe.phases):
-            self._tell(self.recipe.phases[phase], step, {})
 
     def collect(self, losses: dict[str, Tensor]) -> None:
         """Add a step's losses to the next report."""
@@ -185,6 +186,7 @@ class Run:
                     phase.name,
                     step,
                     phase.steps,
+                    self.resumed.get(phase.name, 0),
                     seconds,
                     losses,
                     self.metrics,

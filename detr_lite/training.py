@@ -113,7 +113,6 @@ def train(
         recipe, engine, Path(out), accelerator, watch, checkpoint_seconds
     )
     first_phase, first_step, state = run.start(model, resume)
-    run.begin(first_phase, first_step)
     evaluation = None
     first_with_masks = None
     report = getattr(start, "load_report", None)
@@ -265,7 +264,6 @@ class ProgressBar:
             total += phase.steps
         self._bar = tqdm(total=total, unit="step", smoothing=0.05)
         self._losses: dict[str, float] = {}
-        self._begun = False
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -284,8 +282,9 @@ class ProgressBar:
         self._bar.set_postfix_str(
             ", ".join(f"{k} {v:.3f}" for k, v in shown.items()), refresh=False
         )
-        done = self._before[progress.phase] + progress.step
-        if not self._begun:  # a resumed run's rate is that of its new steps
-            self._begun = True
-            self._bar.initial = self._bar.n = self._bar.last_print_n = done
+        before = self._before[progress.phase]
+        if not self._bar.n:  # a resumed run's rate is that of its new steps
+            begun = before + progress.resumed
+            self._bar.initial = self._bar.n = self._bar.last_print_n = begun
+        done = before + progress.step
         self._bar.update(done - self._bar.n)

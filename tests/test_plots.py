@@ -149,7 +149,9 @@ def test_live_curves_redraw_one_display(monkeypatch):
     monkeypatch.setattr("IPython.display.display", display)
     curves = LiveCurves()
     for step in (20, 40):
-        curves.watch(Progress("boxes", step, 40, 1.0, {"loss": 1 / step}, {}))
+        curves.watch(
+            Progress("boxes", step, 40, 0, 1.0, {"loss": 1 / step}, {})
+        )
     assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
 
 
