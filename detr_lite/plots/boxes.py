@@ -184,7 +184,7 @@ def boxes_figure(
 
 
 def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
-    """Write each box's number on its corner; boxes in one place share it."""
+    """Write each box's number on a corner; boxes in one place share it."""
     groups: list[tuple[Tensor, list[int]]] = []
     for box, number in zip(corners, numbers, strict=True):
         for first, members in groups:
@@ -193,10 +193,23 @@ def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
                 break
         else:
             groups.append((box, [number]))
+    taken: list[tuple[float, float]] = []
     for box, members in groups:
+        x0, y0, x1, y1 = box.tolist()
+        corners = [(x, max(y, 4)) for y in (y0, y1) for x in (x0, x1)]
+        # The first where no number is yet; if there is none, the first.
+        x, y = next(
+            (
+                (x, y)
+                for x, y in corners
+                if all(abs(x - a) > 12 or abs(y - b) > 8 for a, b in taken)
+            ),
+            corners[0],
+        )
+        taken.append((x, y))
         axis.text(
-            box[0],
-            max(box[1], 4),
+            x,
+            y,
             " + ".join(map(str, members)),
             fontsize=9,
             va="center",
