@@ -376,6 +376,16 @@ def test_pairs_whose_hashes_are_equal_are_counted_apart(
     assert panoptic_quality._overlaps(*maps) == expected
 
 
+@pytest.mark.parametrize("block", [1, 7, 30, 599, 600, 601])
+def test_blocks_of_any_size_give_the_same(monkeypatch, block):
+    random = np.random.RandomState(4)
+    maps = torch.from_numpy(random.randint(3, size=(2, 20, 30)))
+    wanted = panoptic_quality._overlaps(*maps)
+    monkeypatch.setattr(panoptic_quality, "BLOCK", block)
+    assert panoptic_quality._overlaps(*maps) == wanted
+    assert sum(wanted.values()) == 600
+
+
 def test_id_maps_of_every_integer_type_are_counted():
     for kind in (torch.uint8, torch.int16, torch.int32, torch.int64):
         quality = PanopticQuality(1)
