@@ -7,8 +7,8 @@ help:
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
-	@echo "make tables   measure the tables of the README (an hour)"
-	@echo "make bench    time us, the original's way and transformers (10 min)"
+	@echo "make tables   measure the tables of the README (3 hours)"
+	@echo "make bench    time us, the original's way and transformers (15 min)"
 	@echo "make lock     pin the newest dependencies in requirements.lock"
 	@echo "make clean    remove what the commands above made, but runs/"
 
@@ -46,13 +46,13 @@ weights:
 	@.venv/bin/python tools/make_weights.py
 
 tables:
-	@echo "Measuring the tables of the README: an hour on two cores."
+	@echo "Measuring the tables of the README: three hours on two cores."
 	@tools/setup_env.sh
 	@.venv/bin/python tools/measure.py all
 
 bench:
 	@echo "Timing the package, its algorithm with all savings off, and" \
-	    "transformers: ten minutes on two idle cores, 16 GB of memory."
+	    "transformers: 15 minutes on two idle cores, 20 GB of memory."
 	@tools/setup_env.sh
 	@.venv/bin/python tools/bench.py
 	@.venv/bin/python tools/bench_tables.py

@@ -41,6 +41,7 @@ from detr_lite.sources import (
     source_file,
     source_named,
 )
+from detr_lite.speed import Speed, tuned
 
 __all__ = ["load_backbone", "load_model", "save_backbone", "save_model"]
 
@@ -57,6 +58,7 @@ def load_model(
     num_queries: int | None = None,
     categories: Sequence[Category] | None = None,
     dilate_res5: bool | None = None,
+    speed: Speed | None = None,
 ) -> Model:
     """Return a trained model, ready to predict.
 
@@ -76,6 +78,7 @@ def load_model(
     num_queries: more or fewer than the file's.
     dilate_res5: DC5, which files of the original and of transformers do not
         tell (default: if the file's name says "dc5").
+    speed: settings that trade, such as Speed(precision="bf16").
 
     WeightsError and ConfigError say what does not fit.
     """
@@ -121,7 +124,8 @@ def load_model(
     )
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval()
+    model.to(device).eval()
+    return model if speed is None else tuned(model, speed)
 
 
 def load_backbone(

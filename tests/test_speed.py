@@ -6,6 +6,8 @@ import pytest
 import torch
 from support import CONFIG, TWO_CLASSES, randomized
 
+from detr_lite import weights
+from detr_lite.cli import main
 from detr_lite.errors import ConfigError
 from detr_lite.models import SCENES_CONFIG, build_model
 from detr_lite.panoptic_detr import all_queries
@@ -58,6 +60,34 @@ def test_the_shipped_model_sees_the_same_in_bf16(scenes):
         ]
         same = (mine.id_map == other.id_map).float().mean()
         assert same > 0.98
+
+
+def test_a_model_is_loaded_with_its_settings(scenes):
+    model = load_model("scenes", "cpu", speed=Speed(precision="bf16"))
+    image = scenes[0].image
+    found, exact = (m.predict(image) for m in (model, load_model("scenes")))
+    assert not torch.equal(found.attention_maps, exact.attention_maps)
+    tuned(model, Speed())
+    found = model.predict(image)
+    assert torch.equal(found.attention_maps, exact.attention_maps)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_the_commands_take_a_precision(monkeypatch, command):
+    asked = []
+
+    def instead(source, speed):
+        asked.append((source, speed))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(weights, "load_model", instead)
+    words = {"predict": ["data/scenes/images", "--out", "x"], "evaluate": []}
+    for more in ([], ["--precision", "bf16"]):
+        assert main([command, *words[command], *more]) == 1
+    assert asked == [
+        ("scenes", Speed()),
+        ("scenes", Speed(precision="bf16")),
+    ]
 
 
 @torch.no_grad()

@@ -34,6 +34,13 @@ def add_arguments(parser) -> None:
         help="only N of the pictures, the same ones each time",
     )
     parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bf16"),
+        help="bf16 is fast on processors made for it, and not exact "
+        "(default: float32)",
+    )
+    parser.add_argument(
         "--mode",
         default="union",
         choices=("union", "original"),
@@ -56,9 +63,10 @@ def run(args) -> None:
     from detr_lite.evaluation import evaluate, to_json
     from detr_lite.output import staged, staged_file
     from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+    from detr_lite.speed import Speed
     from detr_lite.weights import load_model
 
-    model = load_model(args.model)
+    model = load_model(args.model, speed=Speed(args.precision))
     if args.save and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; leave --save out."

@@ -26,6 +26,13 @@ def add_arguments(parser) -> None:
         help="how sure a query must be, 0 to 1 (default: the model's own)",
     )
     parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bf16"),
+        help="bf16 is fast on processors made for it, and not exact "
+        "(default: float32)",
+    )
+    parser.add_argument(
         "--mode",
         choices=("union", "original"),
         help="how masks of one stuff are merged: as the paper says (union, "
@@ -44,6 +51,7 @@ def run(args) -> None:
     from detr_lite.coco_categories import used
     from detr_lite.detections import write_detections
     from detr_lite.images import pictures_in
+    from detr_lite.speed import Speed
     from detr_lite.weights import load_model
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
@@ -57,7 +65,7 @@ def run(args) -> None:
                 f"{other} and {path} would both be written as "
                 f"{path.stem}.png; rename one."
             )
-    model = load_model(args.model)
+    model = load_model(args.model, speed=Speed(args.precision))
     if args.mode and not model.config.masks:
         raise ConfigError(
             f"{args.model} makes no masks that could be merged; leave --mode "
