@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -27,13 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     args = _parser().parse_args(arguments)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
     except DetrLiteError as error:
         print(f"detr-lite: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("detr-lite: stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads, like `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -114,6 +114,18 @@ def test_the_main_help_lists_every_command(capsys):
         assert re.search(rf"^ +{command} ", text, re.MULTILINE)
 
 
+def test_a_reader_who_has_enough_gets_no_traceback():
+    """As `detr-lite models | head -1` does."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "detr_lite", "models"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
+
+
 def test_the_package_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "detr_lite", "models"],
