@@ -143,7 +143,7 @@ def test_a_class_of_ten_segments_is_no_warning(folder, count):
         painted(folder, slice(i, i + 1), slice(0, 40), (200 + i, 0, 0))
     edited(folder, add)
     text = "\n".join(check_folder(folder).warnings)
-    assert ("The class x has 9 segments" in text) == (count == 9)
+    assert ("The class x has" in text) == (count == 9)
 
 
 def test_more_segments_than_queries_are_a_warning(folder):
