@@ -115,7 +115,7 @@ def default_chunk(config: ModelConfig) -> int | None:
     """Return how many masks are made at a time: one, of small pictures all.
 
     One mask after the other takes the least memory and, of large pictures,
-    no more time; small ones fit into memory all at once.
+    hardly more time; small ones fit into memory all at once.
     """
     return 1 if config.longest > 320 else None
 

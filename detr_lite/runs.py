@@ -130,7 +130,7 @@ class Run:
             for name, value in self.own["sums"].items()
         }
         self.count = self.own["count"]
-        self.began -= saved.get("seconds", 0.0)
+        self.began -= saved["seconds"]
         self.restore_random_state()
         if self.main:
             # Steps after the checkpoint come again, and so do their lines.

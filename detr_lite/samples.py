@@ -152,7 +152,10 @@ class Sample:
         return drawn_boxes(self.id_map)
 
     def boxes(self) -> Tensor:
-        """Return the tight box of each segment; boxes_from_id_map."""
+        """Return each segment's tight box, (T, 4), x0, y0, x1, y1 in pixels.
+
+        As boxes_from_id_map, but the id map is looked through once.
+        """
         return _chosen(*self.drawn, self.segment_ids)
 
 

@@ -131,6 +131,7 @@ def theirs(model, config: ModelConfig, auxiliary_loss: bool = False):
             encoder_ffn_dim=config.feedforward,
             decoder_ffn_dim=config.feedforward,
             num_queries=config.num_queries,
+            dropout=config.dropout,
             auxiliary_loss=auxiliary_loss,
         )
     ).eval()
@@ -254,9 +255,11 @@ def mask_step(side: str, config, size, batch) -> Callable:
         ]
 
         def run():
-            loss = other(images, labels=labels).loss
-            loss.backward()
-            return loss.detach()
+            found = other(images, labels=labels)
+            found.loss.backward()
+            # Its loss has those of classes and boxes in it, too.
+            parts = found.loss_dict
+            return (parts["loss_mask"] + parts["loss_dice"]).detach()
 
         return run
     model.detr.requires_grad_(False)
@@ -482,7 +485,7 @@ KINDS = {
 HEAD: dict = {}  # a class head solved for by another process
 SMALL, LARGE, TWO = (480, 640), (800, 1066), SIDES[:2]
 # name: kind, size, pictures, sides, rounds.  Of four pictures transformers'
-# would hold some 17 GB, of four large ones 46; that column is left out.
+# took over 20 GB before it was killed; that column is left out.
 CASES = {
     "inference_480x640": ("inference", SMALL, 1, SIDES, 3),
     "inference_800x1066": ("inference", LARGE, 1, SIDES, 2),

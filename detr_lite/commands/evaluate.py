@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 
+from detr_lite.commands import add_model
 from detr_lite.errors import ConfigError
 
 ABOUT = "measure box AP and panoptic quality"
@@ -10,13 +11,7 @@ EXAMPLE = "detr-lite evaluate --model scenes --data data/scenes"
 
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "--model",
-        default="scenes",
-        metavar="NAME|FILE",
-        help="weights that `detr-lite models` lists, or a file of them "
-        "(default: scenes)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -32,13 +27,6 @@ def add_arguments(parser) -> None:
         type=int,
         metavar="N",
         help="only N of the pictures, the same ones each time",
-    )
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bf16"),
-        help="bf16 is fast on processors made for it, and not exact "
-        "(default: float32)",
     )
     parser.add_argument(
         "--mode",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from detr_lite.commands import add_model
 from detr_lite.errors import ConfigError, ImageError
 
 ABOUT = "segment pictures"
@@ -11,26 +12,13 @@ EXAMPLE = "detr-lite predict data/scenes/images --out found"
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
-    parser.add_argument(
-        "--model",
-        default="scenes",
-        metavar="NAME|FILE",
-        help="weights that `detr-lite models` lists, or a file of them "
-        "(default: scenes)",
-    )
+    add_model(parser)
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="P",
         help="how sure a query must be, 0 to 1 (default: the model's own)",
-    )
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bf16"),
-        help="bf16 is fast on processors made for it, and not exact "
-        "(default: float32)",
     )
     parser.add_argument(
         "--mode",
