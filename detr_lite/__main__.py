@@ -2,6 +2,6 @@
 
 import sys
 
-from detr_lite.cli import main
+from detr_lite.cli.main import main
 
 sys.exit(main())

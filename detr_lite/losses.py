@@ -10,7 +10,7 @@ from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.detr import DetrOutput
 from detr_lite.matching import Matching
 from detr_lite.panoptic_detr import PanopticOutput
-from detr_lite.samples import Target
+from detr_lite.targets import Target
 
 
 def class_loss(

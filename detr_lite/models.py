@@ -1,9 +1,9 @@
-"""Model configurations, and how a model is put together from one."""
+"""Model configurations, and the parts of a model that follow from one."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from detr_lite.attention_maps import AttentionMaps
 from detr_lite.backbone import (
@@ -13,15 +13,9 @@ from detr_lite.backbone import (
     FrozenBatchNorm2d,
     ResNet,
 )
-from detr_lite.detections import Detections, detect
-from detr_lite.detr import DETR, DetrOutput
-from detr_lite.errors import ConfigError
+from detr_lite.detr import DETR
 from detr_lite.mask_head import MaskHead
-from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.position import SinePositionalEncoding
-from detr_lite.prediction import Prediction, predict
-from detr_lite.samples import Categories
-from detr_lite.summary import trainable_summary
 from detr_lite.transformer import Transformer
 
 
@@ -29,8 +23,8 @@ from detr_lite.transformer import Transformer
 class ModelConfig:
     """Every size of a model; the defaults are DETR-R50's.
 
-    What each number does is said where it is used, in build_resnet and
-    build_model below.
+    What each number does is said where it is used, in build_resnet,
+    build_detr and panoptic_parts below.
     """
 
     num_classes: int
@@ -120,128 +114,10 @@ def default_chunk(config: ModelConfig) -> int | None:
     return 1 if config.longest > 320 else None
 
 
-class PanopticModel(PanopticDETR):
-    """A PanopticDETR that knows its configuration and its classes.
-
-    Attributes:
-        config: the sizes it was built with.
-        categories: what its labels mean.
-    """
-
-    config: ModelConfig
-    categories: Categories
-
-    def predict(
-        self, image, threshold: float | None = None, mode: str = "union"
-    ) -> Prediction:
-        """Return the panoptic segmentation of one picture.
-
-        image: a path, PIL image, array or tensor; see read_image.
-        threshold: how sure a query must be, 0 to 1 (default: the model's).
-        mode: what becomes of masks of one stuff class; "union" makes one
-            segment of them, "original" does as the original's code.
-        """
-        return predict(
-            self,
-            image,
-            self.categories,
-            self.config.shortest,
-            self.config.longest,
-            threshold,
-            mode,
-        )
-
-    def trainable_summary(self) -> str:
-        """Return a table of the parts and what training changes of them."""
-        return trainable_summary(self)
-
-
-class DetectionModel(nn.Module):
-    """DETR without a mask head: boxes alone.
-
-    Its tensors have the names that they have in a PanopticModel.
-
-    Attributes:
-        detr: the detector.
-        config: the sizes it was built with; `masks` is False.
-        categories: what its labels mean.
-    """
-
-    config: ModelConfig
-    categories: Categories
-
-    def __init__(self, detr: DETR):
-        super().__init__()
-        self.detr = detr
-
-    def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
-        """Find boxes; see DETR.forward."""
-        return self.detr(images, padding_mask)
-
-    def predict(self, image, threshold: float | None = None) -> Detections:
-        """Return the boxes in one picture.
-
-        image: a path, PIL image, array or tensor; see read_image.
-        threshold: how sure a query must be, 0 to 1 (default: the model's).
-        """
-        return detect(
-            self,
-            image,
-            self.categories,
-            self.config.shortest,
-            self.config.longest,
-            self.config.threshold if threshold is None else threshold,
-        )
-
-    def trainable_summary(self) -> str:
-        """Return a table of the parts and what training changes of them."""
-        return trainable_summary(self)
-
-
-def build_model(
-    config: ModelConfig, categories: Categories
-) -> PanopticModel | DetectionModel:
-    """Return the model of a configuration, with random weights.
-
-    Its weights lie in memory as memory_format says; what a convolution
-    computes from them does so too.
-    """
-    if config.num_classes != len(categories):
-        raise ConfigError(
-            f"The configuration has {config.num_classes} classes, the list "
-            f"of categories {len(categories)}; they must agree."
-        )
-    body = build_resnet(config)
-    detr = build_detr(config, body)
-    if not config.masks:
-        model = DetectionModel(detr)
-    else:
-        model = PanopticModel(
-            detr=detr,
-            bbox_attention=AttentionMaps(
-                width=config.width,
-                heads=config.heads,
-                joint_softmax=config.joint_softmax,
-            ),
-            mask_head=MaskHead(
-                width=config.width,
-                heads=config.heads,
-                pyramid_channels=tuple(body.channels[:3]),
-                context=config.context,
-                map_gain=config.map_gain,
-                pyramid=config.pyramid,
-                chunk=default_chunk(config),
-            ),
-            threshold=config.threshold,
-        )
-    model.config, model.categories = config, categories
-    return model.to(memory_format=memory_format(config))
-
-
-def build_detr(config: ModelConfig, body: ResNet) -> DETR:
-    """Return the detector of a configuration around a ResNet."""
+def build_detr(config: ModelConfig) -> DETR:
+    """Return the detector of a configuration, with random weights."""
     return DETR(
-        backbone=Backbone(body, config.exact_padding),
+        backbone=Backbone(build_resnet(config), config.exact_padding),
         position=SinePositionalEncoding(
             width=config.width,
             temperature=config.temperature,
@@ -258,3 +134,26 @@ def build_detr(config: ModelConfig, body: ResNet) -> DETR:
         num_classes=config.num_classes,
         num_queries=config.num_queries,
     )
+
+
+def panoptic_parts(config: ModelConfig) -> dict[str, nn.Module]:
+    """Return the modules that PanopticDETR puts together, by their names."""
+    detr = build_detr(config)
+    res2, res3, res4, _ = detr.backbone[0].body.channels
+    return {
+        "detr": detr,
+        "bbox_attention": AttentionMaps(
+            width=config.width,
+            heads=config.heads,
+            joint_softmax=config.joint_softmax,
+        ),
+        "mask_head": MaskHead(
+            width=config.width,
+            heads=config.heads,
+            pyramid_channels=(res2, res3, res4),
+            context=config.context,
+            map_gain=config.map_gain,
+            pyramid=config.pyramid,
+            chunk=default_chunk(config),
+        ),
+    }

@@ -10,8 +10,8 @@ import pytest
 import torch
 from support import CONFIG, randomized
 
-from detr_lite.models import build_model
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.inference.model import build_model
 
 # The same examples on every run, and no limit on the time of one.
 hypothesis.settings.register_profile(

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from detr_lite.backbone import FrozenBatchNorm2d
+from detr_lite.data.categories import Categories, Category
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
-from detr_lite.recipes import Phase, Recipe
-from detr_lite.samples import Categories, Category, Target
+from detr_lite.targets import Target
+from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.transformer import MultiHeadAttention
 
 # The scenes' model, made smaller: 96 x 96 pixels become 12 x 12 positions.

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from detr_lite import archives
-from detr_lite.archives import unpack, unpack_file
 from detr_lite.errors import DataError, OutputError
+from detr_lite.files import archives
+from detr_lite.files.archives import unpack, unpack_file
 
 FILES = {
     "val/1.jpg": b"one" * 1000,
@@ -266,7 +266,7 @@ def test_a_killed_process_harms_nobody(packed, folder):
         "import shutil, sys, time, types\n"
         "package = sys.modules['detr_lite'] = types.ModuleType('detr_lite')\n"
         f"package.__path__ = [{str(Path(archives.__file__).parent)!r}]\n"
-        "from detr_lite.archives import unpack\n"
+        "from detr_lite.files.archives import unpack\n"
         "shutil.copyfileobj = lambda *a: (print(flush=True), "
         "time.sleep(99))\n"
         "unpack(*sys.argv[1:])"

@@ -6,18 +6,14 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from detr_lite.augment import SCALES, TrainTransform
-from detr_lite.batches import BatchOrder
+from detr_lite.data.batch import make_target
+from detr_lite.data.resizing import resize_sample
+from detr_lite.data.sample import Sample, flip, with_pixels
+from detr_lite.data.transforms import SCALES, TrainTransform
 from detr_lite.errors import ConfigError
-from detr_lite.recipes import Phase
-from detr_lite.samples import (
-    Sample,
-    boxes_from_id_map,
-    flip,
-    make_target,
-    resize_sample,
-    with_pixels,
-)
+from detr_lite.targets import boxes_from_id_map
+from detr_lite.training.batches import BatchOrder
+from detr_lite.training.recipes import Phase
 
 SMALL = {
     "shortest": (24, 32, 40),

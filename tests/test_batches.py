@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detr_lite.augment import TrainTransform
-from detr_lite.batches import BatchOrder, Share, load_steps
+from detr_lite.data.subsets import Part
+from detr_lite.data.transforms import TrainTransform
 from detr_lite.errors import ConfigError, DataError
-from detr_lite.recipes import Phase
-from detr_lite.samples import Part
+from detr_lite.training.batches import BatchOrder, Share, load_steps
+from detr_lite.training.recipes import Phase
 
 LIMITS = (96, 160)
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from support import CONFIG
 
-from detr_lite.models import ModelConfig, build_model
+from detr_lite.data.batch import pad_images
+from detr_lite.inference.model import build_model
+from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import pad_images
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))

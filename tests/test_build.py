@@ -21,9 +21,9 @@ import pytest
 import torch
 
 import detr_lite
-from detr_lite.book import build, members, plain, start
 from detr_lite.errors import ConfigError
 from detr_lite.mask_head import MaskHead
+from detr_lite.teaching.book import build, members, plain, start
 from detr_lite.transformer import Encoder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +36,7 @@ WHOLE = {  # the modules of which every name is built, by chapter
     5: ("losses", "panoptic", "panoptic_quality"),
 }
 PARTS = {  # and what is built of others
-    "phases": {"MatchedQueries"},
-    "samples": {"boxes_from_id_map"},
+    "targets": {"boxes_from_id_map"},
 }
 UNIT_TESTS = {
     1: ("backbone", "position"),

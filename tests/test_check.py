@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detr_lite.check import check_folder
-from detr_lite.cli import main
-from detr_lite.coco import CocoPanoptic, write_split
+from detr_lite.cli.main import main
+from detr_lite.data.coco.check import check_folder
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
-from detr_lite.samples import Part
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from support import Malicious
 
-from detr_lite.checkpoints import read_checkpoint
 from detr_lite.errors import WeightsError
+from detr_lite.weights.reading import read_checkpoint
 
 FORMATS = [True, False]  # zip files, and those of torch before 1.6
 
@@ -143,3 +143,27 @@ def test_missing_files_folders_and_text_are_refused(tmp_path):
     refused(tmp_path, "is a folder")
     (tmp_path / "notes.txt").write_text("these are no weights")
     refused(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    "start", [b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"]
+)
+def test_safetensors_are_known_whatever_their_length_looks_like(
+    state, tmp_path, start
+):
+    """One header length in 1,640 begins as a zip file or a pickle does."""
+    path = tmp_path / "model.safetensors"
+    save_file(state, path, {"config": "mine"})
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    wanted = int.from_bytes(start, "little")
+    while wanted < size:
+        wanted += 2**16
+    header = content[8 : 8 + size].ljust(wanted)
+    path.write_bytes(
+        wanted.to_bytes(8, "little") + header + content[8 + size :]
+    )
+    assert path.read_bytes()[:2] == start
+    text, found = read_checkpoint(path)
+    assert text == {"config": "mine"}
+    assert same(found, state)

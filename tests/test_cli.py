@@ -13,12 +13,16 @@ import torch
 from PIL import Image
 from support import TINY
 
-from detr_lite import panoptic, recipes, training
-from detr_lite.cli import main
-from detr_lite.coco import CocoPanoptic, write_split
-from detr_lite.samples import Part
-from detr_lite.scenes import SceneSplit
-from detr_lite.weights import load_model, save_model
+from detr_lite import panoptic
+from detr_lite.cli.main import main
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.scenes import SceneSplit
+from detr_lite.data.subsets import Part
+from detr_lite.inference.loading import load_model
+from detr_lite.training import recipes
+from detr_lite.training import train as training
+from detr_lite.weights.writing import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["scenes", "train", "evaluate", "predict", "models", "check"]
@@ -163,7 +167,7 @@ def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("detr_lite.coco.write_split", stop)
+    monkeypatch.setattr("detr_lite.data.coco.writer.write_split", stop)
     assert main(["scenes", "--out", "made", "--count", "1"]) == 130
     assert capsys.readouterr().err == "detr-lite: stopped.\n"
     assert files(".") == []
@@ -601,3 +605,47 @@ def test_models_lists_what_can_be_loaded(capsys):
     text = capsys.readouterr().out
     assert "scenes" in text
     assert "Apache-2.0" in text
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "{data}/images", "--out", "{data}"],
+        ["evaluate", "--data", "{data}", "--save", "{data}"],
+        ["evaluate", "--data", "{data}", "--json", "{data}/panoptic.json"],
+        ["export", "--out", "{data}/images/000000.png"],
+        ["train", "--preset", "quick", "--out", "{data}"],
+    ],
+)
+def test_nothing_of_the_users_is_replaced(
+    data, model_file, tiny_preset, capsys, arguments
+):
+    before = contents(data)
+    filled = [a.format(data=data) for a in arguments]
+    if filled[0] != "train":
+        filled += ["--model", str(model_file)]
+    assert main(filled) == 1
+    error = capsys.readouterr().err
+    assert str(data) in error
+    assert "name a new" in error
+    assert contents(data) == before
+
+
+def test_results_of_the_same_command_may_be_replaced(data, model_file, capsys):
+    model = ["--model", str(model_file)]
+    for _ in range(2):
+        run("predict", data / "images", "--out", "found", *model)
+        run("evaluate", "--data", data, "--save", "kept", *model)
+        run("evaluate", "--data", data, "--json", "figures.json", *model)
+    assert main(["predict", str(data), "--out", "kept", *model]) == 1
+
+
+def test_a_data_set_that_was_made_is_no_place_for_results(capsys):
+    run("scenes", "--out", "mine", "--count", 2)
+    before = contents("mine")
+    assert main(["predict", "mine/images", "--out", "mine"]) == 1
+    assert contents("mine") == before

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import TWO_CLASSES
 
-from detr_lite.coco import (
-    CocoPanoptic,
-    ids_to_rgb,
-    rgb_to_ids,
-    write_split,
-)
+from detr_lite.data.batch import make_target
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.sample import Sample
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
-from detr_lite.samples import Part, Sample, make_target
-from detr_lite.scenes import BALL, SCENE_CATEGORIES, SceneSplit
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=6, max_size=6))

@@ -3,7 +3,7 @@
 import pytest
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
-from detr_lite.coco_categories import (
+from detr_lite.data.coco.categories import (
     coco_categories,
     original_categories,
     used,

@@ -9,16 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from detr_lite import archives, coco_download
-from detr_lite.cli import main
-from detr_lite.coco_download import SPLITS, download_coco
-from detr_lite.commands.download import EXAMPLE
-from detr_lite.errors import (
-    ConfigError,
-    DataError,
-    DownloadError,
-    OutputError,
-)
+from detr_lite.cli.download import EXAMPLE
+from detr_lite.cli.main import main
+from detr_lite.data.coco import download as coco_download
+from detr_lite.data.coco.download import SPLITS, download_coco
+from detr_lite.errors import ConfigError, DataError, DownloadError, OutputError
+from detr_lite.files import archives
 
 STEMS = ["000000000001", "000000000002", "000000000003"]
 
@@ -264,7 +260,7 @@ def test_weights_are_fetched_by_name(monkeypatch, capsys, tmp_path):
         asked.append(source.name)
         return tmp_path / "weights.pth"
 
-    monkeypatch.setattr("detr_lite.sources.source_file", instead)
+    monkeypatch.setattr("detr_lite.weights.catalog.source_file", instead)
     assert main(["download", "detr_resnet50_panoptic"]) == 0
     assert asked == ["detr_resnet50_panoptic"]
     first, after = capsys.readouterr().out.splitlines()

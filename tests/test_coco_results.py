@@ -7,14 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_lite.cli import main
-from detr_lite.coco import CocoPanoptic, write_split
-from detr_lite.coco_results import ResultWriter
+from detr_lite.cli.main import main
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.writer import ResultWriter, write_split
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
-from detr_lite.evaluation import evaluate
+from detr_lite.inference.evaluation import evaluate
 from detr_lite.panoptic import Panoptic, Segment
-from detr_lite.samples import Categories, Category, Part
-from detr_lite.scenes import SCENE_CATEGORIES
 
 
 def read(folder):

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from pycocotools import mask as coder
 
-from detr_lite.check import check_folder
-from detr_lite.cli import main
-from detr_lite.coco import CocoPanoptic
-from detr_lite.commands.convert import EXAMPLE
+from detr_lite.cli.convert import EXAMPLE
+from detr_lite.cli.main import main
+from detr_lite.data.coco.check import check_folder
+from detr_lite.data.coco.dataset import CocoPanoptic
 
 CLASSES = [
     {"id": 5, "name": "cat", "isthing": 1},

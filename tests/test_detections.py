@@ -9,16 +9,18 @@ import torch
 from PIL import Image
 from support import CONFIG, randomized, same_weights
 
-from detr_lite.cli import main
-from detr_lite.coco import write_split
-from detr_lite.detections import Detections
+from detr_lite.cli.main import main
+from detr_lite.data.batch import pad_images
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
-from detr_lite.evaluation import evaluate
-from detr_lite.models import DetectionModel, build_model
-from detr_lite.plots import boxes_overlay
-from detr_lite.samples import Part, pad_images
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.weights import load_model, save_model
+from detr_lite.inference.drawing import boxes_overlay
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import DetectionModel, build_model
+from detr_lite.inference.results import Detections
+from detr_lite.weights.writing import save_model
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from detr_lite import download as module
-from detr_lite.download import download
 from detr_lite.errors import ConfigError, DownloadError, OutputError
+from detr_lite.files import download as module
+from detr_lite.files.download import download
 
 CONTENT = bytes(range(256)) * 2000  # half a megabyte
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -1,6 +1,5 @@
 """The files around the package agree, and importing it stays cheap."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+import detr_lite
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "detr_lite"
@@ -79,6 +80,18 @@ def test_what_runs_here_is_what_the_lock_pins():
         assert pins[0].specifier.contains(version(name))
 
 
+def test_the_workflow_tries_every_python_that_is_named():
+    """3.14 is listed there, and the README says that nobody has tried it."""
+    path = ROOT / ".github" / "workflows" / "tests.yml"
+    (job,) = yaml.safe_load(path.read_text())["jobs"].values()
+    versions = job["strategy"]["matrix"]["python"]
+    readme = (ROOT / "README.md").read_text()
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    for version in versions:
+        assert version in readme
+        assert allowed.contains(f"{version}.0")
+
+
 def conda() -> list[str]:
     return [d for d in ENVIRONMENT["dependencies"] if isinstance(d, str)]
 
@@ -121,87 +134,96 @@ HEAVY = {
     "accelerate",
     "IPython",
     "matplotlib",
+    "numpy",
     "onnx",
     "onnxruntime",
     "onnxscript",
     "pycocotools",
+    "scipy",
+    "torch",
     "torchvision",
     "transformers",
 }
-
-
-def test_importing_the_package_costs_torch_and_little_more():
-    assert imported_by("import detr_lite") & HEAVY == set()
-
-
-def test_help_costs_no_more_than_that():
-    code = (
-        "from detr_lite.cli import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass"
-    )
-    assert imported_by(code) & HEAVY == set()
-
-
-def imports(path: Path) -> set[str]:
-    """Return the modules of the package that a file imports, anywhere."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "detr_lite":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("detr_lite."):
-                found.add(node.module.removeprefix("detr_lite."))
-    return found & {p.stem for p in PACKAGE.glob("*.py")}
-
-
-def top_imports(path: Path) -> set[str]:
-    """Return the modules of the package imported when the file is."""
-    tree = ast.parse(path.read_text())
-    body = [n for n in tree.body if isinstance(n, ast.ImportFrom)]
-    return {
-        node.module.removeprefix("detr_lite.")
-        for node in body
-        if node.module and node.module.startswith("detr_lite.")
-    }
-
-
-TOP = {"book", "cli", "commands", "plots", "__main__", "__init__"}
+HELP = """
+from detr_lite.cli.main import main
+try: main(['--help'])
+except SystemExit: pass"""
 
 
 @pytest.mark.parametrize(
-    "path",
-    [p for p in PACKAGE.glob("*.py") if p.stem not in TOP],
-    ids=lambda p: p.stem,
+    "code", ["import detr_lite", "import detr_lite; dir(detr_lite)", HELP]
 )
-def test_nothing_below_imports_plots_book_or_cli(path):
-    """Drawing is called by a prediction that shows itself, when it does."""
-    assert top_imports(path) & TOP == set()
-    draws = path.stem in ("prediction", "detections")
-    inside = {"plots"} if draws else set()
-    assert imports(path) & TOP <= inside
+def test_importing_the_package_and_asking_for_help_need_no_torch(code):
+    assert imported_by(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", detr_lite.__all__)
+def test_what_a_user_holds_can_be_taken_from_the_package(name):
+    assert name in dir(detr_lite)
+    assert getattr(detr_lite, name).__name__ == name
+
+
+def test_a_name_that_the_package_lacks_is_named():
+    with pytest.raises(AttributeError, match="no attribute 'cat'"):
+        detr_lite.cat  # noqa: B018
 
 
 def test_imports_go_one_way():
-    """Along them, no module is reached from itself."""
-    arrows = {p.stem: top_imports(p) for p in PACKAGE.glob("*.py")}
-
-    def reached(name, seen):
-        for other in arrows[name] - seen:
-            seen.add(other)
-            reached(other, seen)
-        return seen
-
-    for name in arrows:
-        assert name not in reached(name, set())
-
-
-LAYERS = ["backbone", "transformer", "detr", "panoptic_detr", "losses"]
+    """The layers, and which rooms know of which, stand in pyproject.toml."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [lint, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("place", range(len(LAYERS)))
-def test_the_model_is_built_from_below(place):
-    later = {*LAYERS[place + 1 :], "training", "evaluation", "models"}
-    assert imports(PACKAGE / f"{LAYERS[place]}.py") & later == set()
+def test_the_top_floor_is_small():
+    """What the chapters build, and little more."""
+    assert len(list(PACKAGE.glob("*.py"))) <= 20
+
+
+def tree(file: str, folder: str) -> set[str]:
+    """Return the paths that the tree of a page lists below a folder."""
+    text = (ROOT / file).read_text("utf-8")
+    pattern = rf"^```text\n{folder}/\n(.*?)^```"
+    (block,) = re.findall(pattern, text, re.M | re.S)
+    paths, stack = set(), []
+    for line in block.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2 - 1
+        stack[depth:] = [name.rstrip("/")]
+        assert len(line.split()) > 1, f"{name} has no word on what it is"
+        paths.add("/".join(stack))
+    return paths
+
+
+def test_the_tree_in_contributing_has_every_module():
+    there = {
+        str(path.relative_to(PACKAGE).with_suffix(""))
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py" or path.parent == PACKAGE
+    }
+    there |= {
+        str(path.parent.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("__init__.py")
+        if path.parent != PACKAGE
+    }
+    assert tree("CONTRIBUTING.md", "detr_lite") == there
+
+
+def test_the_tree_in_the_readme_has_every_folder():
+    names = {str(path.relative_to(ROOT)) for path in tracked()}
+    folders = {n.split("/")[0] for n in names if "/" in n}
+    rooms = {
+        str(p.parent.relative_to(ROOT)) for p in PACKAGE.glob("*/__init__.py")
+    }
+    shown = tree("README.md", "detr-lite")
+    assert shown >= {f for f in folders if f[0] != "."} | rooms
+    assert {name for name in shown if not (ROOT / name).exists()} == set()
 
 
 def tracked() -> list[Path]:

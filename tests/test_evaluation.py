@@ -15,20 +15,18 @@ from support import CONFIG, TWO_CLASSES
 from torch import nn
 from torch.nn import functional
 
-from detr_lite import evaluation
 from detr_lite.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import DataError
-from detr_lite.evaluation import BoxAP, evaluate, to_json
+from detr_lite.inference import evaluation
+from detr_lite.inference.box_ap import BoxAP
+from detr_lite.inference.evaluation import evaluate, to_json
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import PanopticOutput
-from detr_lite.samples import (
-    Categories,
-    Category,
-    Part,
-    boxes_from_id_map,
-)
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.targets import boxes_from_id_map
 
 SIZE = (50, 100)
 

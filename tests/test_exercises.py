@@ -2,9 +2,9 @@
 
 import pytest
 
-from detr_lite import exercises
 from detr_lite.errors import ConfigError
-from detr_lite.exercises import Wrong, check
+from detr_lite.teaching import exercises
+from detr_lite.teaching.exercises import Wrong, check
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def asked(monkeypatch):
                 raise Wrong("Try it with 2.")
             return "Doubled."
 
-    chapters = {"detr_lite.exercises.chapter0": Chapter}
+    chapters = {"detr_lite.teaching.exercises.chapter0": Chapter}
     monkeypatch.setattr(exercises.importlib, "import_module", chapters.get)
 
 
@@ -54,7 +54,7 @@ def test_a_fault_of_the_checker_is_not_the_readers(monkeypatch):
         def exercise_1(answer):
             return len(3)
 
-    chapters = {"detr_lite.exercises.chapter0": Chapter}
+    chapters = {"detr_lite.teaching.exercises.chapter0": Chapter}
     monkeypatch.setattr(exercises.importlib, "import_module", chapters.get)
     with pytest.raises(TypeError, match="has no len"):
         check("0.1", 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from detr_lite.exercises import check
+from detr_lite.teaching.exercises import check
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "book" / "01_encoded_image.ipynb"

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.data.batch import collate
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.detr import found
-from detr_lite.exercises import check
-from detr_lite.samples import collate
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-from detr_lite.weights import load_model
+from detr_lite.inference.loading import load_model
+from detr_lite.teaching.exercises import check
 
 NOTEBOOK = (
     Path(__file__).resolve().parents[1] / "book" / "02_box_embeddings.ipynb"

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from detr_lite.attention_maps import AttentionMaps
-from detr_lite.evaluation import evaluate
-from detr_lite.exercises import chapter3, check
-from detr_lite.samples import Part
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-from detr_lite.weights import load_model
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.data.subsets import Part
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.teaching.exercises import chapter3, check
 
 NOTEBOOK = Path(__file__).parents[1] / "book" / "03_attention_maps.ipynb"
 NUMBERS = ["3.1", "3.2", "3.3", "3.4", "3.5"]

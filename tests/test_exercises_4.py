@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.detr import found
-from detr_lite.exercises import chapter4, check
 from detr_lite.models import SCENES_CONFIG
-from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.teaching.exercises import chapter4, check
 
 NOTEBOOK = Path(__file__).parents[1] / "book" / "04_fpn_features.ipynb"
 LABELS = [i for i, c in enumerate(SCENE_CATEGORIES) if c.isthing]
@@ -271,10 +271,10 @@ def test_level(capsys, monkeypatch):
 
 def test_the_solution_for_the_level_agrees_with_the_checkers_measure(capsys):
     """The notebook's cell measures for itself; here it is run once more."""
-    from detr_lite.evaluation import evaluate
-    from detr_lite.samples import Part
-    from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-    from detr_lite.weights import load_model
+    from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+    from detr_lite.data.subsets import Part
+    from detr_lite.inference.evaluation import evaluate
+    from detr_lite.inference.loading import load_model
 
     model = load_model("scenes", device="cpu")
     stub, solution = cells("", 'check("4.5"')

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from detr_lite.exercises import check
 from detr_lite.losses import dice_loss
+from detr_lite.teaching.exercises import check
 
 NOTEBOOK = Path(__file__).parents[1] / "book" / "05_training_steps.ipynb"
 NAMES = {

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from detr_lite import load_model
-from detr_lite.evaluation import PanopticQuality, evaluate
-from detr_lite.exercises import check
-from detr_lite.exercises.chapter6 import Noisy
-from detr_lite.recipes import Phase, preset
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.exercises import check
+from detr_lite.teaching.exercises.chapter6 import Noisy
+from detr_lite.training.recipes import Phase, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from detr_lite import load_model
-from detr_lite.evaluation import evaluate
-from detr_lite.exercises import check
-from detr_lite.exercises.chapter7 import Shrunken
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.teaching.exercises import check
+from detr_lite.teaching.exercises.chapter7 import Shrunken
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "book" / "07_real_images.ipynb"

@@ -9,15 +9,16 @@ import torch
 from onnxruntime import InferenceSession
 from support import CONFIG, randomized
 
-from detr_lite import export
-from detr_lite.cli import main
+from detr_lite.cli.main import main
+from detr_lite.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import ExportError, OutputError
-from detr_lite.export import OnnxModel, export_onnx
-from detr_lite.models import ModelConfig, build_model
+from detr_lite.inference import export
+from detr_lite.inference.export import OnnxModel, export_onnx
+from detr_lite.inference.model import build_model
+from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import IMAGENET_MEAN, IMAGENET_STD
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.weights import save_model
+from detr_lite.weights.writing import save_model
 
 SMALL = replace(CONFIG, decoder_layers=1)
 INTERMEDIATES = [

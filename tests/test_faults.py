@@ -15,11 +15,22 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from torch import Tensor
 
-import detr_lite
-from detr_lite import boxes, coco, load_model, panoptic, prediction
+from detr_lite import boxes, inference, load_model, panoptic
+from detr_lite.data.batch import pad_images
+from detr_lite.data.coco import format as coco
+from detr_lite.data.scenes import (
+    BALL,
+    SCENE_CATEGORIES,
+    SKY,
+    VALIDATION_SEED,
+    SceneSplit,
+)
+from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError, DataError
-from detr_lite.evaluation import PanopticQuality, evaluate
-from detr_lite.faults import (
+from detr_lite.inference import results as prediction
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.faults import (
     FAULTS,
     TwoSizes,
     fault,
@@ -27,19 +38,11 @@ from detr_lite.faults import (
     through_png,
     together,
 )
-from detr_lite.plots.faults import (
+from detr_lite.teaching.plots.faults import (
     boxed,
     heads_picture,
     pair_picture,
     switchboard,
-)
-from detr_lite.samples import Part, pad_images
-from detr_lite.scenes import (
-    BALL,
-    SCENE_CATEGORIES,
-    SKY,
-    VALIDATION_SEED,
-    SceneSplit,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,10 +139,10 @@ def test_faults_stand_in_each_other(shipped, some):
 
 
 def test_a_module_imported_under_a_fault_is_mended(monkeypatch):
-    monkeypatch.delitem(sys.modules, "detr_lite.prediction")
-    monkeypatch.setattr(detr_lite, "prediction", prediction)
+    monkeypatch.delitem(sys.modules, "detr_lite.inference.results")
+    monkeypatch.setattr(inference, "results", prediction)
     with fault("boxes_as_corners"):
-        fresh = importlib.import_module("detr_lite.prediction")
+        fresh = importlib.import_module("detr_lite.inference.results")
         assert fresh.cxcywh_to_xyxy is not prediction.cxcywh_to_xyxy
     assert fresh.cxcywh_to_xyxy is prediction.cxcywh_to_xyxy
     assert fresh.cxcywh_to_xyxy is boxes.cxcywh_to_xyxy

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_lite.data.images import pictures_in, read_image
 from detr_lite.errors import ImageError
-from detr_lite.images import pictures_in, read_image
 
 
 @pytest.fixture
@@ -256,3 +256,36 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "c.txt").touch()
     with pytest.raises(ImageError, match=re.escape(str(tmp_path))):
         pictures_in(tmp_path)
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 20 20
+%%EndComments
+(ran) print 0 0 20 20 rectfill showpage
+%%EOF
+"""
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "eps"])
+def test_no_other_program_is_started(tmp_path, monkeypatch, suffix):
+    """Pillow goes by the content, and gives EPS to Ghostscript."""
+    path = tmp_path / f"photo.{suffix}"
+    path.write_bytes(EPS)
+    monkeypatch.setattr(
+        "subprocess.Popen", lambda *a, **k: pytest.fail(f"started {a}")
+    )
+    refused(path, str(path), "not a picture", "PNG or JPEG")
+
+
+def test_formats_without_a_suffix_of_ours_are_refused(tmp_path, rgb):
+    for kind in ("PPM", "TGA", "ICO", "PCX"):
+        path = tmp_path / f"{kind}.png"
+        Image.fromarray(rgb).save(path, kind)
+        refused(path, str(path), "not a picture")
+
+
+def test_a_format_counts_by_its_content_not_by_its_suffix(
+    tmp_path, rgb, tensor
+):
+    Image.fromarray(rgb).save(tmp_path / "photo.jpg", "PNG")
+    assert torch.equal(read_image(tmp_path / "photo.jpg"), tensor)

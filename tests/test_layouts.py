@@ -12,11 +12,12 @@ import torch
 import torchvision
 from support import CONFIG, randomized
 
-from detr_lite.coco_categories import original_categories
+from detr_lite.data.coco.categories import original_categories
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import WeightsError
-from detr_lite.layouts import LAYOUTS, convert, layout_of
-from detr_lite.models import ModelConfig, build_model
-from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.inference.model import build_model
+from detr_lite.models import ModelConfig
+from detr_lite.weights.layouts import LAYOUTS, convert, layout_of
 
 
 def same(a, b) -> bool:

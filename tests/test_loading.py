@@ -14,19 +14,20 @@ from PIL import Image
 from safetensors.torch import save_file
 from support import same_weights
 
-from detr_lite import sources
-from detr_lite.cli import main
-from detr_lite.coco_categories import coco_categories, original_categories
+from detr_lite.cli.main import main
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.categories import coco_categories, original_categories
 from detr_lite.errors import ConfigError, DetrLiteError, WeightsError
-from detr_lite.layouts import convert
-from detr_lite.models import (
+from detr_lite.inference.loading import load_backbone, load_model
+from detr_lite.inference.model import (
     DetectionModel,
-    ModelConfig,
     PanopticModel,
     build_model,
 )
-from detr_lite.samples import Categories, Category
-from detr_lite.weights import load_backbone, load_model, save_model
+from detr_lite.models import ModelConfig
+from detr_lite.weights import catalog as sources
+from detr_lite.weights.layouts import convert
+from detr_lite.weights.writing import save_model
 
 # Small, and of the kind that the original can be.
 SMALL = ModelConfig(
@@ -519,7 +520,8 @@ def test_imagenet_is_loaded_into_a_model(monkeypatch, tmp_path):
     state = imagenet_state(model)
     torch.save(state, tmp_path / "resnet.pth")
     monkeypatch.setattr(
-        "detr_lite.weights.imagenet_file", lambda c: tmp_path / "resnet.pth"
+        "detr_lite.inference.loading.imagenet_file",
+        lambda c: tmp_path / "resnet.pth",
     )
     load_backbone(model, "imagenet")
     body = model.detr.backbone[0].body

@@ -7,11 +7,12 @@ import torch
 import torchvision
 from support import CONFIG, randomized
 
-from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import Categories, Category
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.weights import load_model
 
 
 def classes(count: int) -> Categories:

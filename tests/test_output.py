@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from detr_lite.errors import OutputError
-from detr_lite.output import staged, staged_file
+from detr_lite.files.output import (
+    check_file,
+    check_folder,
+    staged,
+    staged_file,
+)
 
 
 def fail(context, name, error=RuntimeError):
@@ -93,3 +98,58 @@ def test_a_file_in_the_way_of_a_folder_is_said(tmp_path, place):
     with pytest.raises(OutputError, match="wall"):
         staged(tmp_path / place).__enter__()
     assert Path(tmp_path / "wall").read_text() == "in the way"
+
+
+def filled(folder, command):
+    with staged(folder, command) as stage:
+        (stage / "one.txt").write_text(command)
+
+
+def test_a_command_may_write_again_where_it_wrote(tmp_path):
+    for _ in range(2):
+        filled(tmp_path / "a", "predict")
+    assert names(tmp_path / "a") == [".detr-lite", "one.txt"]
+
+
+def test_an_empty_folder_may_be_written_to(tmp_path):
+    filled(tmp_path, "predict")
+    assert (tmp_path / "one.txt").read_text() == "predict"
+
+
+@pytest.mark.parametrize("marker", [None, b"scenes\n", b"predict", b"\xff"])
+def test_a_folder_of_something_else_is_refused_untouched(tmp_path, marker):
+    (tmp_path / "one.txt").write_text("mine")
+    if marker is not None:
+        (tmp_path / ".detr-lite").write_bytes(marker)
+    before = names(tmp_path)
+    with pytest.raises(OutputError, match=r"not empty.*predict.*a new folder"):
+        filled(tmp_path, "predict")
+    assert names(tmp_path) == before
+    assert (tmp_path / "one.txt").read_text() == "mine"
+
+
+def test_a_killed_command_may_start_again(tmp_path):
+    """What it leaves is its marker and a folder of parts."""
+    stage = staged(tmp_path / "a", "predict")
+    stage.__enter__()  # and never left, as when the process is killed
+    check_folder(tmp_path / "a", "predict")
+    filled(tmp_path / "a", "predict")
+
+
+def test_after_an_error_no_marker_is_left(tmp_path):
+    with pytest.raises(RuntimeError):
+        fail(staged(tmp_path / "a", "predict"), "one.txt")
+    assert names(tmp_path) == []
+    filled(tmp_path / "a", "predict")
+    with pytest.raises(RuntimeError):
+        fail(staged(tmp_path / "a", "predict"), "two.txt")
+    assert names(tmp_path / "a") == [".detr-lite", "one.txt"]
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "one.json"
+    check_file(path, lambda p: False)  # there is none yet
+    path.write_text("mine")
+    check_file(path, lambda p: p.read_text() == "mine")
+    with pytest.raises(OutputError, match=r"one\.json is there already"):
+        check_file(path, lambda p: False)

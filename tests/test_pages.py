@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
+from detr_lite.data.categories import Categories, Category
+from detr_lite.inference.model import build_model
+from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.panoptic import panoptic_results
-from detr_lite.samples import Categories, Category
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"

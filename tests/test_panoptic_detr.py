@@ -9,15 +9,14 @@ from support import CONFIG, TWO_CLASSES, randomized
 from torch import nn
 
 from detr_lite.backbone import Pyramid
+from detr_lite.data.batch import collate, pad_images
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.detr import found
+from detr_lite.inference.model import build_model
 from detr_lite.losses import MaskLoss
-from detr_lite.matching import HungarianMatcher
-from detr_lite.models import build_model
+from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.phases import MatchedQueries
-from detr_lite.samples import collate, pad_images
-from detr_lite.scenes import SCENE_CATEGORIES
 
 THINGS = [c.isthing for c in SCENE_CATEGORIES]
 

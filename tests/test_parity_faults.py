@@ -18,10 +18,11 @@ from transformers_pair import (
     their_model,
 )
 
-from detr_lite.models import build_model
+from detr_lite.data.batch import collate
+from detr_lite.data.sample import Sample
+from detr_lite.inference.model import build_model
 from detr_lite.panoptic import panoptic_segmentation
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import Sample, collate
 from detr_lite.transformer import Encoder
 
 SIZES = [(96, 128), (70, 81)]

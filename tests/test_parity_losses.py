@@ -11,11 +11,10 @@ from transformers.loss.loss_for_object_detection import (
 from transformers.loss.loss_for_object_detection import ImageLoss
 from transformers_pair import SMALL, our_model, padded_batch, their_model
 
-from detr_lite.layouts import convert
 from detr_lite.losses import DetectionLoss, MaskLoss
-from detr_lite.matching import HungarianMatcher
+from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.phases import MatchedQueries
+from detr_lite.weights.layouts import convert
 
 SIZES = [(96, 128), (70, 81)]
 COUNTS = (4, 2)

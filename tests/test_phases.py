@@ -7,15 +7,15 @@ import torch
 from accelerate import Accelerator
 from support import CONFIG, TINY, randomized, same_weights
 
-from detr_lite.batches import BatchOrder, Share
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
-from detr_lite.matching import HungarianMatcher
-from detr_lite.models import build_model
-from detr_lite.phases import MatchedQueries, PhaseTrainer
-from detr_lite.recipes import Engine, Phase
-from detr_lite.samples import Part
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import train
+from detr_lite.inference.model import build_model
+from detr_lite.matching import HungarianMatcher, MatchedQueries
+from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.phases import PhaseTrainer
+from detr_lite.training.recipes import Engine, Phase
+from detr_lite.training.train import train
 
 LIMITS = (96, 160)
 WHOLE = Share()

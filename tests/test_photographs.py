@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_lite import photographs
-from detr_lite.photographs import answer_soon, photographs_or_scenes
-from detr_lite.sources import SOURCES
+from detr_lite.teaching import photographs
+from detr_lite.teaching.photographs import answer_soon, photographs_or_scenes
+from detr_lite.weights.catalog import SOURCES
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_scenes_where_the_environment_says_so(
 
 def test_the_scenes_are_those_of_the_other_chapters(monkeypatch):
     monkeypatch.setenv("DETR_LITE_OFFLINE", "1")
-    from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+    from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 
     first = photographs_or_scenes().images[0]
     assert torch.equal(first, SceneSplit(VALIDATION_SEED, 64)[20].image)

@@ -5,20 +5,18 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.inference.drawing import enlarged, overlay, sheet
+from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
-from detr_lite.plots import (
+from detr_lite.teaching.plots import (
     LiveCurves,
     attention_figure,
     curves_figure,
-    enlarged,
-    overlay,
     read_log,
-    sheet,
 )
-from detr_lite.plots.training import failures_figure
-from detr_lite.prediction import Prediction
-from detr_lite.runs import Progress
-from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.teaching.plots.training import failures_figure
+from detr_lite.training.runs import Progress
 
 
 @pytest.fixture

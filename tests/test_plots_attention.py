@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
-from detr_lite.plots import attention_figure
-from detr_lite.plots.attention import (
+from detr_lite.teaching.plots import attention_figure
+from detr_lite.teaching.plots.attention import (
     head_titles,
     head_use_figure,
     own_share_figure,
     softmax_figure,
 )
-from detr_lite.prediction import Prediction
-from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from detr_lite.plots.boxes import (
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY, TENT
+from detr_lite.teaching.plots.boxes import (
     STUFF,
     THING,
     boxes_figure,
     centers_figure,
     costs_figure,
 )
-from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY, TENT
 
 
 def test_costs_are_written_and_the_pairs_framed():

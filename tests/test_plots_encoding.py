@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_lite.plots.encoding import seen_from_figure, waves_figure
 from detr_lite.position import SinePositionalEncoding
+from detr_lite.teaching.plots.encoding import seen_from_figure, waves_figure
 
 
 def pixels(figure):

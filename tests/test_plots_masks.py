@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from detr_lite.plots.masks import (
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.teaching.plots.masks import (
     argmax_figure,
     focal_figure,
     stages_figure,
     target_figure,
 )
-from detr_lite.scenes import BALL, SCENE_CATEGORIES, SKY
 
 
 def panels(figure):

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
-from detr_lite.plots.pyramid import (
+from detr_lite.teaching.plots.pyramid import (
     WRONG,
     errors_figure,
     near_border,
@@ -15,8 +17,6 @@ from detr_lite.plots.pyramid import (
     pyramid_figure,
     wrong_class,
 )
-from detr_lite.prediction import Prediction
-from detr_lite.scenes import SCENE_CATEGORIES
 
 
 def pixels(figure):

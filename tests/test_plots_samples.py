@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from detr_lite.augment import TrainTransform
-from detr_lite.plots import sample_figure
-from detr_lite.samples import make_target
-from detr_lite.scenes import SCENE_CATEGORIES
+from detr_lite.data.batch import make_target
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.data.transforms import TrainTransform
+from detr_lite.teaching.plots import sample_figure
 
 
 def test_picture_ids_and_both_members_of_the_batch_are_drawn(scenes):

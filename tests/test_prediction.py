@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_lite.data.batch import pad_images
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.inference.drawing import overlay, sheet
+from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.plots import overlay, sheet
-from detr_lite.prediction import Prediction
-from detr_lite.samples import pad_images
-from detr_lite.scenes import SCENE_CATEGORIES
 
 MODES = ("union", "original")
 

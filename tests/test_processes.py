@@ -14,11 +14,12 @@ from accelerate import Accelerator
 from support import CONFIG, randomized
 from two_processes import PHASES, evaluations, losses_and_gradients, run
 
-from detr_lite.coco import write_split
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.errors import ConfigError
-from detr_lite.models import build_model
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.weights import load_model, save_model
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.weights.writing import save_model
 
 TESTS = Path(__file__).resolve().parent
 

@@ -7,7 +7,7 @@ from support import CONFIG
 
 from detr_lite.errors import ConfigError
 from detr_lite.models import ModelConfig
-from detr_lite.recipes import (
+from detr_lite.training.recipes import (
     PRESETS,
     Phase,
     describe,

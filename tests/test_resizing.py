@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from detr_lite.resizing import resize_ids, resize_image, resized_size
+from detr_lite.data.resizing import resize_ids, resize_image, resized_size
 
 
 def by_the_rule(size, shortest, longest):

@@ -9,22 +9,19 @@ from hypothesis import strategies as st
 from support import TWO_CLASSES
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.errors import DataError
-from detr_lite.samples import (
+from detr_lite.data.batch import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Categories,
-    Category,
-    Sample,
-    boxes_from_id_map,
     collate,
-    fit_sample,
-    flip,
     make_target,
     pad_images,
-    resize_picture,
-    split_off,
 )
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.resizing import fit_sample, resize_picture
+from detr_lite.data.sample import Sample, flip
+from detr_lite.data.subsets import split_off
+from detr_lite.errors import DataError
+from detr_lite.targets import boxes_from_id_map
 
 
 def sample(id_map, ids, labels=None, crowd=None):

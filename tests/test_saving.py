@@ -13,12 +13,14 @@ from transformers import (
     ResNetConfig,
 )
 
-from detr_lite.coco_categories import numbered_categories
+from detr_lite.data.coco.categories import numbered_categories
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import OutputError, WeightsError
-from detr_lite.models import ModelConfig, build_model
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.weights import load_model, save_model
+from detr_lite.weights.writing import save_model
 
 SMALL = ModelConfig(
     num_classes=5,

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detr_lite.errors import ConfigError
-from detr_lite.samples import boxes_from_id_map
-from detr_lite.scenes import (
+from detr_lite.data.scenes import (
     MAX_SEGMENTS,
     SCENE_CATEGORIES,
     SIZE,
@@ -17,6 +15,8 @@ from detr_lite.scenes import (
     cache_folder,
     render_scene,
 )
+from detr_lite.errors import ConfigError
+from detr_lite.targets import boxes_from_id_map
 
 # What a split holds may change with scenes.VERSION alone.  Every machine
 # must draw these bits.
@@ -146,7 +146,8 @@ def test_scenes_from_the_cache_are_those_that_were_drawn(
     drawn = SceneSplit(9, 3)
     (file,) = own_cache.iterdir()
     monkeypatch.setattr(
-        "detr_lite.scenes.render_scene", lambda *a: pytest.fail("drawn again")
+        "detr_lite.data.scenes.render_scene",
+        lambda *a: pytest.fail("drawn again"),
     )
     again = SceneSplit(9, 3)
     assert again.sha256() == drawn.sha256()

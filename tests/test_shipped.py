@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from detr_lite import load_model
-from detr_lite.coco import CocoPanoptic
-from detr_lite.evaluation import evaluate
-from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+from detr_lite.inference.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))

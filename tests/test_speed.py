@@ -6,15 +6,16 @@ import pytest
 import torch
 from support import CONFIG, TWO_CLASSES, randomized
 
-from detr_lite import weights
-from detr_lite.cli import main
+from detr_lite.cli.main import main
+from detr_lite.data.batch import pad_images
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import ConfigError
-from detr_lite.models import SCENES_CONFIG, build_model
+from detr_lite.inference import loading as weights
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.inference.options import Speed, tuned
+from detr_lite.models import SCENES_CONFIG
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.samples import pad_images
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.speed import Speed, tuned
-from detr_lite.weights import load_model
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import TWO_CLASSES
 
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.data.subsets import Part, relabel
 from detr_lite.errors import DataError
-from detr_lite.samples import Categories, Category, Part
-from detr_lite.scenes import SCENE_CATEGORIES
-from detr_lite.splits import relabel
 
 DOG = Category(1, "dog", True, (0, 0, 0))
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import target
 
+from detr_lite.data.batch import Batch
 from detr_lite.losses import DetectionLoss, class_loss
 from detr_lite.matching import HungarianMatcher
-from detr_lite.samples import Batch
-from detr_lite.totals import count_totals
+from detr_lite.training.totals import count_totals
 
 ALONE = SimpleNamespace(num_processes=1)
 

@@ -7,15 +7,19 @@ import pytest
 import torch
 from support import TINY, same_weights
 
-from detr_lite import recipes, training
-from detr_lite.augment import TrainTransform
-from detr_lite.cli import main
-from detr_lite.coco import CocoPanoptic, write_split
+from detr_lite.cli.main import main
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.subsets import Part
+from detr_lite.data.transforms import TrainTransform
 from detr_lite.errors import ConfigError
-from detr_lite.recipes import finetune, with_steps
-from detr_lite.samples import Categories, Category, Part
-from detr_lite.training import train
-from detr_lite.weights import load_model, save_model
+from detr_lite.inference.loading import load_model
+from detr_lite.training import recipes
+from detr_lite.training import train as training
+from detr_lite.training.recipes import finetune, with_steps
+from detr_lite.training.train import train
+from detr_lite.weights.writing import save_model
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ from support import (
     same_weights,
 )
 
-from detr_lite.batches import BatchOrder, Share
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError, DataError, OutputError
-from detr_lite.models import build_model
-from detr_lite.phases import PhaseTrainer, memory_format
-from detr_lite.recipes import PRESETS, Phase, learning_rate, preset
-from detr_lite.samples import Part
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import ProgressBar, train
-from detr_lite.weights import load_backbone, load_model
+from detr_lite.inference.loading import load_backbone, load_model
+from detr_lite.inference.model import build_model
+from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.phases import PhaseTrainer, memory_format
+from detr_lite.training.recipes import PRESETS, Phase, learning_rate, preset
+from detr_lite.training.train import ProgressBar, train
 
 
 def run(out, split, recipe=TINY, **options):

@@ -10,15 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import CONFIG, TWO_CLASSES, Malicious, randomized, same_weights
 
+from detr_lite.data.categories import Categories, Category
 from detr_lite.errors import OutputError, WeightsError
-from detr_lite.models import build_model
-from detr_lite.samples import Categories, Category
-from detr_lite.weights import (
-    load_backbone,
-    load_model,
-    save_backbone,
-    save_model,
-)
+from detr_lite.inference.loading import load_backbone, load_model
+from detr_lite.inference.model import build_model
+from detr_lite.weights.writing import save_backbone, save_model
 
 
 @pytest.fixture

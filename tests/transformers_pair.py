@@ -9,11 +9,12 @@ from support import randomized
 from transformers import DetrConfig, DetrForSegmentation, ResNetConfig
 
 from detr_lite.backbone import BasicBlock, Bottleneck
-from detr_lite.layouts import convert
+from detr_lite.data.categories import Categories, Category
+from detr_lite.inference.model import build_model
 from detr_lite.mask_head import MaskHead
-from detr_lite.models import ModelConfig, build_model
-from detr_lite.samples import Categories, Category
+from detr_lite.models import ModelConfig
 from detr_lite.transformer import DecoderLayer, EncoderLayer
+from detr_lite.weights.layouts import convert
 
 # Small, but with every kind of layer, and more than one of each.
 SMALL = ModelConfig(

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from support import CONFIG, TINY, randomized
 
-from detr_lite import cli
-from detr_lite.batches import BatchOrder, Share
-from detr_lite.evaluation import evaluate
-from detr_lite.models import build_model
-from detr_lite.phases import PhaseTrainer
-from detr_lite.recipes import Engine, Phase
-from detr_lite.samples import Part
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.training import make_accelerator, train
-from detr_lite.weights import load_model
+from detr_lite.cli import main as cli
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.phases import PhaseTrainer
+from detr_lite.training.recipes import Engine, Phase
+from detr_lite.training.train import make_accelerator, train
 
 LIMITS = (96, 160)
 PHASES = ("boxes", "masks", "joint")

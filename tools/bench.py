@@ -29,19 +29,21 @@ import measure
 import reference
 
 from detr_lite.backbone import Backbone
-from detr_lite.layouts import convert
+from detr_lite.data.batch import pad_images
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model
+from detr_lite.inference.options import Speed, tuned
 from detr_lite.losses import DetectionLoss, MaskLoss
 from detr_lite.mask_head import MaskHead
-from detr_lite.matching import HungarianMatcher, Matching
-from detr_lite.models import ModelConfig, build_model
+from detr_lite.matching import HungarianMatcher, MatchedQueries, Matching
+from detr_lite.models import ModelConfig
 from detr_lite.panoptic import panoptic_results, panoptic_segmentation
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.phases import MatchedQueries
-from detr_lite.samples import Categories, Category, Target, pad_images
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-from detr_lite.speed import Speed, tuned
+from detr_lite.targets import Target
 from detr_lite.transformer import MultiHeadAttention, Transformer
-from detr_lite.weights import load_model
+from detr_lite.weights.layouts import convert
 
 RESULTS = Path(__file__).resolve().parent / "bench.json"
 SIDES = ("ours", "reference", "transformers")

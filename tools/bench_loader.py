@@ -23,9 +23,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader, Dataset
 
-from detr_lite.coco import CocoPanoptic, ids_to_rgb, write_json
-from detr_lite.coco_format import Files
-from detr_lite.samples import boxes_from_id_map, make_target
+from detr_lite.data.batch import make_target
+from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.coco.format import Files, ids_to_rgb
+from detr_lite.data.coco.writer import write_json
+from detr_lite.targets import boxes_from_id_map
 
 HEIGHT, WIDTH, SEGMENTS = 480, 640, 12
 

@@ -21,17 +21,14 @@ from pathlib import Path
 
 import torch
 
-from detr_lite.batches import BatchOrder, Share
-from detr_lite.models import SCENES_CONFIG, ModelConfig, build_model
-from detr_lite.phases import PhaseTrainer
-from detr_lite.recipes import (
-    COCO_PICTURES,
-    PRESETS,
-    Engine,
-    Phase,
-)
-from detr_lite.samples import Categories, Category, Sample
-from detr_lite.training import make_accelerator
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.sample import Sample
+from detr_lite.inference.model import build_model
+from detr_lite.models import SCENES_CONFIG, ModelConfig
+from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.phases import PhaseTrainer
+from detr_lite.training.recipes import COCO_PICTURES, PRESETS, Engine, Phase
+from detr_lite.training.train import make_accelerator
 
 SEGMENTS = 12
 EPOCHS = {"boxes": 300, "masks": 25}

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import torch
 
-from detr_lite.coco import write_split
-from detr_lite.errors import DetrLiteError
-from detr_lite.output import staged
-from detr_lite.plots import enlarged, overlay, sheet
-from detr_lite.recipes import PRESETS, TRAIN_COUNTS, preset
-from detr_lite.scenes import (
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.scenes import (
     SCENE_CATEGORIES,
     TRAIN_SEED,
     VALIDATION_COUNT,
     VALIDATION_SEED,
     SceneSplit,
 )
-from detr_lite.training import ProgressBar, scenes_data, train
-from detr_lite.weights import load_model
+from detr_lite.errors import DetrLiteError
+from detr_lite.files.output import staged
+from detr_lite.inference.drawing import enlarged, overlay, sheet
+from detr_lite.inference.loading import load_model
+from detr_lite.training.recipes import PRESETS, TRAIN_COUNTS, preset
+from detr_lite.training.train import ProgressBar, scenes_data, train
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA, RUN = ROOT / "data", ROOT / "runs" / "full"
@@ -44,7 +44,7 @@ layers of width 128 with 8 heads, 12 queries, and a mask head.
 after phase "backbone", from which the quick preset starts.
 
 **Data.** {count} synthetic scenes of 96 x 96 pixels, seed {train_seed}, drawn
-by `detr_lite.scenes`: 4 classes of things ({things}) and 4 of stuff
+by `detr_lite.data.scenes`: 4 classes of things ({things}) and 4 of stuff
 ({stuff}). No photograph and no person was involved.
 
 **Recipe.** `make weights`, that is `detr-lite train --preset full`:

@@ -20,15 +20,14 @@ from pathlib import Path
 import torch
 
 from detr_lite import load_model
-from detr_lite.evaluation import evaluate
+from detr_lite.data.batch import collate
+from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+from detr_lite.inference.evaluation import evaluate
 from detr_lite.losses import MaskLoss
-from detr_lite.matching import HungarianMatcher
+from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.panoptic_detr import all_queries
-from detr_lite.phases import MatchedQueries
-from detr_lite.recipes import preset
-from detr_lite.samples import collate
-from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
-from detr_lite.training import ProgressBar, scenes_data, train
+from detr_lite.training.recipes import preset
+from detr_lite.training.train import ProgressBar, scenes_data, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tools" / "measured.json"

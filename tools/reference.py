@@ -26,7 +26,7 @@ from detr_lite.losses import MaskLoss
 from detr_lite.matching import Matching
 from detr_lite.models import memory_format
 from detr_lite.panoptic_detr import PanopticDETR, PanopticOutput, all_queries
-from detr_lite.samples import Target
+from detr_lite.targets import Target
 from detr_lite.transformer import MultiHeadAttention
 
 

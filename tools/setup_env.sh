@@ -1,6 +1,7 @@
 #!/bin/sh
-# Creates .venv with a Python 3.11 to 3.13 and installs what requirements.lock
-# pins, then this package in place.  Does nothing when all of it is there.
+# Creates .venv with Python 3.11 or newer (3.11 to 3.13 are tested), installs
+# what requirements.lock pins, then this package in place.  Does nothing when
+# all of it is there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,16 +12,17 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 fi
 
 fits='import sys, venv, ensurepip
-sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+sys.exit(sys.version_info < (3, 11))'
 python=
-for candidate in ${PYTHON:-} python3.12 python3.13 python3.11 python3 python; do
+for candidate in ${PYTHON:-} python3.12 python3.13 python3.11 \
+    python3 python python3.14; do
     if "$candidate" -c "$fits" >/dev/null 2>&1; then
         python=$candidate
         break
     fi
 done
 if [ -z "$python" ]; then
-    echo "No Python 3.11, 3.12 or 3.13 with venv was found; install one," \
+    echo "No Python from 3.11 on, with venv, was found; install one," \
         "or name it: make PYTHON=/path/to/python3.12 ..." >&2
     exit 1
 fi

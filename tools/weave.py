@@ -62,7 +62,7 @@ if importlib.util.find_spec("detr_lite") is None:
     if subprocess.run(pip).returncode:
         sys.exit("The package was not installed: is there a network?")
 
-from detr_lite.book import start
+from detr_lite.teaching.book import start
 
 start(TIMES)"""
 

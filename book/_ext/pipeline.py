@@ -3,7 +3,7 @@
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 
-from detr_lite.plots import pipeline_svg
+from detr_lite.teaching.plots import pipeline_svg
 
 
 class PipelineDirective(Directive):

@@ -22,7 +22,7 @@ def run(args) -> int:
     """Print problems, warnings and figures; return 1 if it has problems."""
     from tqdm import tqdm
 
-    from detr_lite.check import check_folder
+    from detr_lite.data.coco.check import check_folder
 
     report = check_folder(
         args.data,

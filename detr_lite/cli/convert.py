@@ -38,7 +38,7 @@ def run(args) -> None:
 
     from tqdm import tqdm
 
-    from detr_lite.convert import convert
+    from detr_lite.data.coco.convert import convert
     from detr_lite.errors import ConfigError
 
     out = Path(args.out)

@@ -29,9 +29,9 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Fetch what is named."""
-    from detr_lite.coco_download import BASE, download_coco
+    from detr_lite.data.coco.download import BASE, download_coco
     from detr_lite.errors import ConfigError
-    from detr_lite.sources import SOURCES, source_file, source_named
+    from detr_lite.weights.catalog import SOURCES, source_file, source_named
 
     if args.what == "coco-panoptic":
         if args.out is None:

@@ -1,8 +1,9 @@
 """detr-lite evaluate."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
-from detr_lite.commands import add_model
+from detr_lite.cli.arguments import add_model
 from detr_lite.errors import ConfigError
 
 ABOUT = "measure box AP and panoptic quality"
@@ -47,20 +48,26 @@ def run(args) -> None:
     """Evaluate a model, print its figures, and write them if asked."""
     from tqdm import tqdm
 
-    from detr_lite.coco_results import ResultWriter
-    from detr_lite.evaluation import evaluate, to_json
-    from detr_lite.output import staged, staged_file
-    from detr_lite.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
-    from detr_lite.speed import Speed
-    from detr_lite.weights import load_model
+    from detr_lite.data.coco.writer import ResultWriter
+    from detr_lite.data.scenes import (
+        VALIDATION_COUNT,
+        VALIDATION_SEED,
+        SceneSplit,
+    )
+    from detr_lite.files.output import check_file, staged, staged_file
+    from detr_lite.inference.evaluation import evaluate, is_evaluation, to_json
+    from detr_lite.inference.loading import load_model
+    from detr_lite.inference.options import Speed
 
+    if args.json:
+        check_file(Path(args.json), is_evaluation)
     model = load_model(args.model, speed=Speed(args.precision))
     if args.save and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; leave --save out."
         )
     if args.data:
-        from detr_lite.coco import CocoPanoptic
+        from detr_lite.data.coco.dataset import CocoPanoptic
 
         split = CocoPanoptic.from_folder(args.data, args.split)
         if args.count is not None:
@@ -74,7 +81,7 @@ def run(args) -> None:
         part = args.json and stack.enter_context(staged_file(args.json))
         writer = None
         if args.save:
-            stage = stack.enter_context(staged(args.save))
+            stage = stack.enter_context(staged(args.save, "evaluate"))
             writer = ResultWriter(stage, split.categories, model.categories)
         result = evaluate(
             model,

@@ -23,8 +23,8 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Export a model and say what came of it."""
-    from detr_lite.export import INPUTS, export_onnx
-    from detr_lite.weights import load_model
+    from detr_lite.inference.export import INPUTS, export_onnx
+    from detr_lite.inference.loading import load_model
 
     model = load_model(args.model, device="cpu")
     report = export_onnx(

@@ -1,17 +1,21 @@
-"""The command line: `detr-lite COMMAND`, one module in commands/ each."""
+"""The command line's entry: finds the command, runs it, says what failed.
+
+A command is a module of this folder, listed in COMMANDS.  It has ABOUT (what
+it does, in a few words), EXAMPLE (a line that runs), add_arguments(parser)
+and run(args), which may return the exit code.  Whatever takes long to import
+is imported in `run`, so that --help is quick.
+"""
 
 import argparse
 import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
 
-from detr_lite import commands
 from detr_lite.errors import DetrLiteError
 
 # In the order of a user's way; `detr-lite --help` lists them so.
-ORDER = (
+COMMANDS = (
     "predict",
     "evaluate",
     "train",
@@ -51,9 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     added = parser.add_subparsers(
         required=True, metavar="COMMAND", title="commands"
     )
-    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-    for name in sorted(names, key=_place):
-        module = importlib.import_module(f"detr_lite.commands.{name}")
+    for name in COMMANDS:
+        module = importlib.import_module(f"detr_lite.cli.{name}")
         command = added.add_parser(
             name,
             help=module.ABOUT,
@@ -63,12 +66,3 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
-
-
-def _place(name: str) -> tuple[int, str]:
-    """Return where a command is listed; unknown ones last, by name."""
-    return ORDER.index(name) if name in ORDER else len(ORDER), name
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,7 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Print what each model is, how good, from where, and if it is here."""
-    from detr_lite.sources import SOURCES
+    from detr_lite.weights.catalog import SOURCES
 
     for source in SOURCES.values():
         there = source.path.exists()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detr_lite.commands import add_model
+from detr_lite.cli.arguments import add_model
 from detr_lite.errors import ConfigError, ImageError
 
 ABOUT = "segment pictures"
@@ -35,12 +35,11 @@ def run(args) -> None:
     """
     from tqdm import tqdm
 
-    from detr_lite.coco import write_predictions
-    from detr_lite.coco_categories import used
-    from detr_lite.detections import write_detections
-    from detr_lite.images import pictures_in
-    from detr_lite.speed import Speed
-    from detr_lite.weights import load_model
+    from detr_lite.data.coco.categories import used
+    from detr_lite.data.images import pictures_in
+    from detr_lite.inference.loading import load_model
+    from detr_lite.inference.options import Speed
+    from detr_lite.inference.writing import write_detections, write_predictions
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")

@@ -17,9 +17,9 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Write the scenes into a new folder."""
-    from detr_lite.coco import write_split
-    from detr_lite.output import staged
-    from detr_lite.scenes import SceneSplit
+    from detr_lite.data.coco.writer import write_split
+    from detr_lite.data.scenes import SceneSplit
+    from detr_lite.files.output import staged
 
     if args.count < 1:
         raise ConfigError(f"--count must be at least 1, not {args.count}.")
@@ -27,6 +27,6 @@ def run(args) -> None:
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not an empty folder; name a new one.")
-    with staged(out) as stage:
+    with staged(out, "scenes") as stage:
         write_split(split, stage)
     print(f"{args.count} scenes of seed {args.seed} are in {out}.")

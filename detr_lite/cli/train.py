@@ -104,9 +104,9 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Train, and print the figures of the result."""
-    from detr_lite.commands.evaluate import print_evaluation
-    from detr_lite.recipes import Engine, describe
-    from detr_lite.training import ProgressBar, train
+    from detr_lite.cli.evaluate import print_evaluation
+    from detr_lite.training.recipes import Engine, describe
+    from detr_lite.training.train import ProgressBar, train
 
     engine = Engine(
         args.precision, args.accumulate, args.checkpoint_masks, args.workers
@@ -129,7 +129,7 @@ def run(args) -> None:
 
 def _recipe_and_data(args):
     """Return the recipe, the model to start from, and both splits."""
-    from detr_lite.recipes import (
+    from detr_lite.training.recipes import (
         finetune,
         joint,
         preset,
@@ -162,7 +162,7 @@ def _recipe_and_data(args):
 
 def _splits(args):
     """Return what to train on, and what to measure on."""
-    from detr_lite.training import scenes_data
+    from detr_lite.training.train import scenes_data
 
     if not args.data:
         if args.validation or args.preset in ("coco", "finetune"):
@@ -171,8 +171,8 @@ def _splits(args):
                 "quick and full have scenes for it."
             )
         return scenes_data(args.preset)
-    from detr_lite.coco import CocoPanoptic
-    from detr_lite.samples import split_off
+    from detr_lite.data.coco.dataset import CocoPanoptic
+    from detr_lite.data.subsets import split_off
 
     held = args.validation and CocoPanoptic.from_folder(args.validation)
     if Path(args.data, "annotations/panoptic_train2017.json").exists():
@@ -186,7 +186,7 @@ def _splits(args):
 
 def _transform(args, recipe):
     """Return the changes of pictures; small ones are mirrored and no more."""
-    from detr_lite.augment import TrainTransform
+    from detr_lite.data.transforms import TrainTransform
 
     photographs = args.preset in ("coco", "finetune")
     if photographs and recipe.model.shortest >= max(TrainTransform().before):
@@ -198,7 +198,7 @@ def _start(args, categories):
     """Return the weights to go on from, for the classes of the data."""
     import torch
 
-    from detr_lite.weights import load_model
+    from detr_lite.inference.loading import load_model
 
     torch.manual_seed(args.seed)  # what the file lacks starts at random
     return load_model(args.start, "cpu", masks=True, categories=categories)

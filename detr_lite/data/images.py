@@ -12,7 +12,18 @@ from torch import Tensor
 
 from detr_lite.errors import ImageError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+# Suffix: what Pillow calls the format.  It knows many more, some of which
+# start other programs (EPS), and it goes by the content, not by the suffix.
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 16384, 80_000_000
 
 
@@ -51,7 +62,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=[*FORMATS.values()]) as image:
                 yield image
     except IsADirectoryError:
         raise ImageError(
@@ -156,9 +167,9 @@ def pictures_in(path: Path) -> list[Path]:
     """Return the picture itself, or the pictures of a folder, by name."""
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS)
     if not found:
         raise ImageError(
-            f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})."
+            f"{path} holds no picture ({', '.join(sorted(FORMATS))})."
         )
     return found

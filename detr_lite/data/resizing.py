@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from detr_lite.data.sample import Sample, with_pixels
+
 
 def resized_size(
     size: tuple[int, int], shortest: int, longest: int
@@ -41,3 +43,30 @@ def resize_ids(id_map: Tensor, size: tuple[int, int]) -> Tensor:
     """
     resized = F.interpolate(id_map[None, None].float(), size, mode="nearest")
     return resized[0, 0].to(id_map.dtype)
+
+
+def resize_picture(image: Tensor, shortest: int, longest: int) -> Tensor:
+    """Return a (3, H, W) uint8 picture at the size a model works at."""
+    before = tuple(image.shape[1:])
+    size = resized_size(before, shortest, longest)
+    return image if size == before else resize_image(image, size)
+
+
+def fit_sample(sample: Sample, shortest: int, longest: int) -> Sample:
+    """Return the sample at the size a model works at; see resized_size."""
+    size = tuple(sample.id_map.shape)
+    return resize_sample(sample, resized_size(size, shortest, longest))
+
+
+def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Return the sample at another (H, W).
+
+    A segment that thereby loses its last pixel is dropped.
+    """
+    if size == sample.id_map.shape:
+        return sample
+    return with_pixels(
+        sample,
+        resize_image(sample.image, size),
+        resize_ids(sample.id_map, size),
+    )

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.sample import Sample, to_tensor
 from detr_lite.errors import ConfigError
-from detr_lite.samples import Categories, Category, Sample, to_tensor
 
 SIZE = 96  # pixels a side
 MAX_SEGMENTS = 9

@@ -1,12 +1,45 @@
-"""Views of a split: its labels counted in another list of classes."""
+"""Views of a split: some of its samples, or other labels of the same."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import tensor
 
+from detr_lite.data.categories import Categories
+from detr_lite.data.sample import Sample, Split
 from detr_lite.errors import DataError
-from detr_lite.samples import Categories, Sample, Split
+
+
+class Part(Sequence[Sample]):
+    """Some of the samples of a split."""
+
+    def __init__(self, split: Split, indices: Sequence[int]):
+        self._split, self._indices = split, indices
+        self.categories = split.categories
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._split[self._indices[index]]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return (H, W) of each picture, if the split knows them."""
+        sizes = self._split.sizes
+        return [sizes[i] for i in self._indices]
+
+
+def split_off(split: Split, part: float) -> tuple[Part, Part]:
+    """Return the first samples, and the last ones that make up `part`."""
+    if len(split) < 2:
+        raise DataError(
+            "Training needs at least two pictures, one to learn from and "
+            f"one to measure on; there is {len(split)}."
+        )
+    last = min(max(round(len(split) * part), 1), len(split) - 1)
+    cut = len(split) - last
+    return Part(split, range(cut)), Part(split, range(cut, len(split)))
 
 
 def relabel(split: Split, categories: Categories) -> Split:

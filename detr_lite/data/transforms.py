@@ -7,9 +7,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from detr_lite.data.resizing import resized_size
+from detr_lite.data.sample import Sample, with_pixels
 from detr_lite.errors import ConfigError
-from detr_lite.resizing import resized_size
-from detr_lite.samples import Sample, with_pixels
 
 SCALES = tuple(range(480, 801, 32))
 

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from tqdm import tqdm
 
 from detr_lite.errors import DataError, OutputError
-from detr_lite.output import alone, cannot_write, staged_file
+from detr_lite.files.output import alone, cannot_write, staged_file
 
 
 def unpack(

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from detr_lite.errors import ConfigError, DownloadError, OutputError
-from detr_lite.output import alone, cannot_write
+from detr_lite.files.output import alone, cannot_write
 
 TIMEOUT = 60.0  # seconds without a byte
 BLOCK = 2**20

@@ -4,11 +4,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from detr_lite.errors import OutputError
+
+MARKER = ".detr-lite"  # a file in a folder of results: which command's
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -21,19 +23,28 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def staged(folder: str | Path) -> Iterator[Path]:
+def staged(folder: str | Path, command: str | None = None) -> Iterator[Path]:
     """Give a temporary folder whose files move into `folder` at the end.
 
     On any error nothing is moved and nothing is left.  Files of the same
-    name are replaced, others stay.  OutputError says why a folder cannot be
-    written to.
+    name are replaced, others stay: so name the command whose results they
+    are, and a folder that holds anything else is refused; see check_folder.
+    OutputError says why a folder cannot be written to.
     """
     folder = Path(folder)
     created = _missing_parents(folder)
+    marker, marked = folder / MARKER, False
+    if command:
+        check_folder(folder, command)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if command and not marker.exists():
+            # At the start: what a killed command leaves is its own, too.
+            marker.write_bytes(f"{command}\n".encode())
+            marked = True
         stage = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     except OSError as error:
+        _unmark(marker, marked)
         _remove(created)
         raise cannot_write(folder, error) from None
     done = False
@@ -49,7 +60,37 @@ def staged(folder: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         if not done:
+            _unmark(marker, marked)
             _remove(created)
+
+
+def check_folder(folder: Path, command: str) -> None:
+    """Refuse a folder that holds anything but a command's own results.
+
+    Whose they are stands in its file MARKER.  OutputError if it is not that
+    command, or if the folder is not empty and has no such file.
+    """
+    try:
+        if not folder.exists() or not any(folder.iterdir()):
+            return
+        marker = folder / MARKER
+        if marker.is_file() and marker.read_bytes() == f"{command}\n".encode():
+            return
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    raise OutputError(
+        f"{folder} is not empty, and what it holds was not written by "
+        f"`detr-lite {command}`; name a new folder, so that nothing is lost."
+    )
+
+
+def check_file(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse a file that is there and is not of the kind we would write."""
+    if path.exists() and not is_ours(path):
+        raise OutputError(
+            f"{path} is there already and holds something else; name a new "
+            "file, so that nothing is lost."
+        )
 
 
 @contextmanager
@@ -112,6 +153,13 @@ def _missing_parents(folder: Path) -> list[Path]:
         missing.append(folder)
         folder = folder.parent
     return missing
+
+
+def _unmark(marker: Path, marked: bool) -> None:
+    """Take back the marker that was set."""
+    if marked:
+        with suppress(OSError):
+            marker.unlink()
 
 
 def _remove(folders: list[Path]) -> None:

@@ -1,13 +1,10 @@
-"""Pictures and their segments: enlarged, in color, side by side."""
+"""Drawing by Pillow alone: pictures, and what was found in them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-
-from detr_lite.detections import Detections
-from detr_lite.prediction import Prediction
 
 
 def enlarged(image: Tensor, smallest: int = 384) -> Image.Image:
@@ -22,12 +19,14 @@ def _factor(height: int, width: int, smallest: int) -> int:
 
 
 def overlay(
-    prediction: Prediction,
+    prediction,
     opacity: float = 0.55,
     smallest: int = 384,
     scores: bool = True,
 ) -> Image.Image:
     """Return the picture with its segments in color, outlined and named.
+
+    prediction: has image, id_map, segments and categories; see Prediction.
 
     Classes keep one color everywhere; of two things of one class the second
     is lighter.  Small pictures are enlarged to `smallest` pixels a side, so
@@ -59,8 +58,10 @@ def overlay(
     return image
 
 
-def boxes_overlay(detections: Detections, smallest: int = 384) -> Image.Image:
+def boxes_overlay(detections, smallest: int = 384) -> Image.Image:
     """Return the picture with its boxes in their classes' colors, named.
+
+    detections: has image, labels, scores, boxes and categories.
 
     Small pictures are enlarged to `smallest` pixels a side.
     """

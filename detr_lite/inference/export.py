@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from detr_lite.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from detr_lite.errors import ExportError
-from detr_lite.output import staged_file
-from detr_lite.samples import IMAGENET_MEAN, IMAGENET_STD
+from detr_lite.files.output import check_file, staged_file
 
 INPUTS = ("images", "padding_mask")
 OPSET = 18  # the oldest that PyTorch writes: the most programs read it
@@ -124,6 +124,7 @@ def export_onnx(
                 f"Exporting needs the package {package}; install what is "
                 "missing with: pip install 'detr-lite[export]'."
             )
+    check_file(Path(path), _is_export)
     masks = masks and hasattr(model, "mask_head")
     with staged_file(path) as part:
         traced = OnnxModel(model, masks, intermediates)
@@ -144,6 +145,18 @@ def _metadata(model: nn.Module) -> dict:
         "categories": [asdict(c) for c in model.categories],
         "config": asdict(model.config),
     }
+
+
+def _is_export(path: Path) -> bool:
+    """Return whether a file is an ONNX file that export_onnx wrote."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # what other bytes make protobuf raise differs
+        return False
+    names = {entry.key for entry in model.metadata_props}
+    return {"threshold", "categories", "config"} <= names
 
 
 def _trace(model: OnnxModel):

@@ -1,8 +1,8 @@
-"""Weights: whole models and backbones, loaded and saved.
+"""Loading: whole models, ready to predict, and backbones.
 
 Our own files are safetensors: numbers and text, no code.  The text holds the
 configuration and the categories, so a file is a whole model.  Files of the
-original and of transformers hold tensors alone; see detr_lite.original.
+original and of transformers hold tensors alone; see weights/original.py.
 """
 
 import json
@@ -13,27 +13,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from detr_lite.adapting import (
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.categories import numbered_categories
+from detr_lite.errors import ConfigError, DataError, WeightsError
+from detr_lite.inference.model import (
+    DetectionModel,
+    PanopticModel,
+    build_model,
+)
+from detr_lite.inference.options import Speed, tuned
+from detr_lite.models import ModelConfig
+from detr_lite.weights.adapting import (
     CLASS_HEAD,
     QUERIES,
     LoadReport,
     with_classes,
     with_queries,
 )
-from detr_lite.checkpoints import read_checkpoint
-from detr_lite.coco_categories import numbered_categories
-from detr_lite.errors import ConfigError, DataError, WeightsError
-from detr_lite.layouts import State, convert, layout_of
-from detr_lite.models import (
-    DetectionModel,
-    ModelConfig,
-    PanopticModel,
-    build_model,
-)
-from detr_lite.original import categories_of, config_of
-from detr_lite.samples import Categories, Category
-from detr_lite.saving import FORMAT, save_backbone, save_model
-from detr_lite.sources import (
+from detr_lite.weights.catalog import (
     BACKBONE_FILE,
     SOURCES,
     imagenet_file,
@@ -41,9 +38,10 @@ from detr_lite.sources import (
     source_file,
     source_named,
 )
-from detr_lite.speed import Speed, tuned
-
-__all__ = ["load_backbone", "load_model", "save_backbone", "save_model"]
+from detr_lite.weights.layouts import State, convert, layout_of
+from detr_lite.weights.original import categories_of, config_of
+from detr_lite.weights.reading import read_checkpoint
+from detr_lite.weights.writing import FORMAT
 
 Model = PanopticModel | DetectionModel
 MASKS = ("bbox_attention.", "mask_head.")

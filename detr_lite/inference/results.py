@@ -1,4 +1,4 @@
-"""From any picture to its panoptic segmentation."""
+"""What a model found in one picture: its segments, or its boxes."""
 
 import io
 from dataclasses import dataclass, field
@@ -8,10 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.images import read_image
-from detr_lite.panoptic import Segment, panoptic_results
-from detr_lite.panoptic_detr import PanopticDETR
-from detr_lite.samples import Categories, pad_images, resize_picture
+from detr_lite.data.categories import Categories
+from detr_lite.inference.drawing import boxes_overlay, overlay
+from detr_lite.panoptic import Segment
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,6 @@ class Prediction:
 
     def overlay(self) -> Image.Image:
         """Return the picture with its segments in color and their names."""
-        from detr_lite.plots import overlay  # plots stands above this module
-
         return overlay(self)
 
     def _repr_png_(self) -> bytes:
@@ -69,49 +66,34 @@ class Prediction:
         return buffer.getvalue()
 
 
-@torch.inference_mode()
-def predict(
-    model: PanopticDETR,
-    image,
-    categories: Categories,
-    shortest: int,
-    longest: int,
-    threshold: float | None = None,
-    mode: str = "union",
-) -> Prediction:
-    """Return the panoptic segmentation of one picture.
+@dataclass(frozen=True)
+class Detections:
+    """The n boxes found in one picture, the surest first.
 
-    image: anything that read_image reads; threshold: how sure a query must
-    be, instead of the model's own; mode: see panoptic_segmentation.
+    A notebook shows it as a drawing.
+
+    Attributes:
+        image: (3, H, W) uint8, as it was given.
+        labels: (n,) int64, positions in `categories`.
+        scores: (n,) probabilities, descending.
+        boxes: (n, 4), (x0, y0, x1, y1) in pixels of the picture.
+        categories: the classes that the labels count.
     """
-    device = next(model.parameters()).device
-    picture = read_image(image)
-    small = resize_picture(picture, shortest, longest).to(device)
-    images, padding_mask = pad_images([small])
-    kept_threshold, was_training = model.threshold, model.training
-    model.eval()
-    try:
-        if threshold is not None:
-            model.threshold = threshold
-        output = model(images, padding_mask)
-    finally:
-        model.threshold = kept_threshold
-        model.train(was_training)
-    size = tuple(small.shape[1:])
-    result = panoptic_results(
-        output,
-        [c.isthing for c in categories],
-        size,
-        [size],
-        [tuple(picture.shape[1:])],
-        mode,
-    )[0]
-    rows = {q: i for i, q in enumerate(output.query_index.tolist())}
-    shown = [rows[s.query] for s in result.segments]
-    return Prediction(
-        image=picture,
-        id_map=result.id_map,
-        segments=result.segments,
-        categories=categories,
-        attention_maps=output.attention_maps[shown].cpu(),
-    )
+
+    image: Tensor = field(repr=False)
+    labels: Tensor
+    scores: Tensor
+    boxes: Tensor
+    categories: Categories = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def overlay(self) -> Image.Image:
+        """Return the picture with its boxes in color and their names."""
+        return boxes_overlay(self)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.overlay().save(buffer, "png")
+        return buffer.getvalue()

@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from detr_lite.coco import ids_to_rgb, rgb_to_ids
+from detr_lite.data.batch import pad_images
+from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
+from detr_lite.data.sample import Sample, Split
 from detr_lite.errors import ConfigError
-from detr_lite.models import PanopticModel
+from detr_lite.inference.model import PanopticModel
+from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import PanopticOutput
-from detr_lite.prediction import Prediction
-from detr_lite.samples import Sample, Split, pad_images
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "per_head_softmax": Fault(
         "Each head has its own softmax; the weights know one over all heads.",
-        "no fault but a decision: the original is joint (MHAttentionMap), "
-        "and its weights go with it",
+        "the fix of issue 247 of facebookresearch/detr, on weights that were "
+        "trained without it: the original is joint (MHAttentionMap)",
         "detr_lite.attention_maps:AttentionMaps.forward",
         _per_head_softmax,
     ),
@@ -200,7 +201,7 @@ FAULTS: dict[str, Fault] = {
         "Segment ids are decoded from blue, green, red.",
         "OpenCV reads pictures in that order; wrong ids in a PNG stopped "
         "training in issue 232 of facebookresearch/detr",
-        "detr_lite.coco:rgb_to_ids",
+        "detr_lite.data.coco.format:rgb_to_ids",
         _bytes_reversed,
     ),
 }

@@ -16,14 +16,14 @@ from urllib.request import urlopen
 
 from torch import Tensor
 
-from detr_lite.download import download
+from detr_lite.data.images import read_image
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit, cache_folder
+from detr_lite.data.subsets import Part
 from detr_lite.errors import DetrLiteError
-from detr_lite.images import read_image
-from detr_lite.models import PanopticModel
-from detr_lite.samples import Part
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit, cache_folder
-from detr_lite.sources import SOURCES
-from detr_lite.weights import load_model
+from detr_lite.files.download import download
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import PanopticModel
+from detr_lite.weights.catalog import SOURCES
 
 WEIGHTS = "detr_resnet50_panoptic"
 # Each has things of several classes before stuff of several kinds.

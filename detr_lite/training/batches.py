@@ -11,18 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from detr_lite.data.batch import Batch, collate
+from detr_lite.data.resizing import fit_sample
+from detr_lite.data.sample import Sample, Split, flip
 from detr_lite.errors import ConfigError, DataError, DetrLiteError
-from detr_lite.recipes import Phase
-from detr_lite.samples import (
-    TARGET_FIELDS,
-    Batch,
-    Sample,
-    Split,
-    Target,
-    collate,
-    fit_sample,
-    flip,
-)
+from detr_lite.targets import TARGET_FIELDS, Target
+from detr_lite.training.recipes import Phase
 
 Transform = Callable[[Sample, torch.Generator], Sample]
 

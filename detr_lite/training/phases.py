@@ -8,45 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from detr_lite.batches import BatchOrder
+from detr_lite.data.batch import Batch
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import ConfigError
+from detr_lite.inference.model import PanopticModel
 from detr_lite.losses import DetectionLoss, MaskLoss
-from detr_lite.matching import HungarianMatcher, Matching
-from detr_lite.models import (
-    PanopticModel,
-    build_resnet,
-    memory_format,
-)
-from detr_lite.pixels import PixelClassifier, pixel_loss
-from detr_lite.recipes import Engine, Phase, Recipe, learning_rate
-from detr_lite.samples import Batch
-from detr_lite.totals import Totals, answers, count_totals
+from detr_lite.matching import HungarianMatcher, MatchedQueries
+from detr_lite.models import build_resnet, memory_format
+from detr_lite.training.batches import BatchOrder
+from detr_lite.training.pretraining import PixelClassifier, pixel_loss
+from detr_lite.training.recipes import Engine, Phase, Recipe, learning_rate
+from detr_lite.training.totals import Totals, answers, count_totals
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class MatchedQueries:
-    """Chooses the queries that were matched, and remembers the matchings.
-
-    Only they can get a mask loss, so only they get a mask: same loss and
-    gradients as with all N, for a fraction of the time and memory.
-    """
-
-    def __init__(
-        self, matcher: HungarianMatcher, targets: list, last_only: bool
-    ):
-        self.matcher, self.targets = matcher, targets
-        self.last_only = last_only
-        self.matchings: list[Matching] = []
-
-    def __call__(self, detection: DetrOutput) -> Tensor:
-        """Return which queries to make masks for, (B, N) bool."""
-        layers = detection.layers[-1:] if self.last_only else detection.layers
-        with torch.autocast(detection.boxes.device.type, enabled=False):
-            self.matchings = self.matcher(layers, self.targets)
-        batch, queries = detection.boxes.shape[:2]
-        return self.matchings[-1].keep(queries, batch)
 
 
 class PhaseTrainer:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detr_lite.backbone import ResNet
-from detr_lite.samples import Target
+from detr_lite.targets import Target
 
 
 class PixelClassifier(nn.Module):

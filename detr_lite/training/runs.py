@@ -19,11 +19,11 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from detr_lite.errors import ConfigError, DataError
-from detr_lite.evaluation import Evaluation
-from detr_lite.output import cannot_write, staged, staged_file
-from detr_lite.recipes import Phase
-from detr_lite.saving import save_backbone, save_model
-from detr_lite.sources import BACKBONE_FILE
+from detr_lite.files.output import cannot_write, staged, staged_file
+from detr_lite.inference.evaluation import Evaluation
+from detr_lite.training.recipes import Phase
+from detr_lite.weights.catalog import BACKBONE_FILE
+from detr_lite.weights.writing import save_backbone, save_model
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Run:
             )
         self.accelerator.wait_for_everyone()  # all have looked
         if self.main:
-            with staged(self.out) as stage:
+            with staged(self.out, "train") as stage:
                 (stage / "log.jsonl").write_text("")
         return 0, 0, {}
 

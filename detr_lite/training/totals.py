@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detr_lite.data.batch import Batch
 from detr_lite.matching import Matching
-from detr_lite.samples import Batch, Target
+from detr_lite.targets import Target
 
 
 @dataclass(frozen=True)

@@ -27,22 +27,22 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from detr_lite.batches import BatchOrder, Share, Transform, load_steps
-from detr_lite.detr import DETR
-from detr_lite.errors import ConfigError, DataError
-from detr_lite.evaluation import Evaluation, evaluate
-from detr_lite.models import PanopticModel, build_model
-from detr_lite.phases import PhaseTrainer
-from detr_lite.recipes import TRAIN_COUNTS, Engine, Recipe
-from detr_lite.runs import Progress, Run
-from detr_lite.samples import Split
-from detr_lite.scenes import (
+from detr_lite.data.sample import Split
+from detr_lite.data.scenes import (
     TRAIN_SEED,
     VALIDATION_COUNT,
     VALIDATION_SEED,
     SceneSplit,
 )
-from detr_lite.weights import load_backbone
+from detr_lite.detr import DETR
+from detr_lite.errors import ConfigError, DataError
+from detr_lite.inference.evaluation import Evaluation, evaluate
+from detr_lite.inference.loading import load_backbone
+from detr_lite.inference.model import PanopticModel, build_model
+from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
+from detr_lite.training.phases import PhaseTrainer
+from detr_lite.training.recipes import TRAIN_COUNTS, Engine, Recipe
+from detr_lite.training.runs import Progress, Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detr_lite.samples import Categories
+from detr_lite.data.categories import Categories
 
 State = dict[str, Tensor]
 CLASS_HEAD = "detr.class_embed"

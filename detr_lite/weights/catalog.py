@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from detr_lite.download import download
 from detr_lite.errors import ConfigError, WeightsError
+from detr_lite.files.download import download
 from detr_lite.models import ModelConfig
 
 BACKBONE_FILE = "backbone.safetensors"
@@ -170,8 +170,8 @@ def imagenet_file(config: ModelConfig) -> Path:
 @cache
 def data_folder() -> Path:
     """Return the folder of shipped files: in the package, or in the clone."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "_data", here.parent / "data"):
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_data", package.parent / "data"):
         if (folder / "manifest.json").is_file():
             return folder
     raise WeightsError(

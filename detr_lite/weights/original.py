@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detr_lite.coco_categories import (
+from detr_lite.data.categories import Categories
+from detr_lite.data.coco.categories import (
     numbered_categories,
     original_categories,
 )
 from detr_lite.errors import WeightsError
 from detr_lite.models import ModelConfig
-from detr_lite.samples import Categories
 
 _BODY = r"detr\.backbone\.0\.body\."
 

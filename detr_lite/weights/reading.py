@@ -35,14 +35,16 @@ def read_checkpoint(
         raise WeightsError(f"{path} is a folder; name a file in it.")
     try:
         with path.open("rb") as file:
-            start = file.read(2)
+            start = file.read(9)
     except FileNotFoundError:
         raise WeightsError(f"There is no file {path}.") from None
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be read ({error.strerror}); mend that."
         ) from None
-    if start in _PICKLES:
+    # A safetensors file begins with the length of its header, any eight
+    # bytes, and the header is JSON: so its ninth byte says more than those.
+    if start.startswith(_PICKLES) and start[8:] != b"{":
         return {}, _read_pickle(path)
     try:
         with safe_open(path, "pt") as file:

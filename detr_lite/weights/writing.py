@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from detr_lite.errors import WeightsError
-from detr_lite.layouts import State, convert
-from detr_lite.models import DetectionModel, ModelConfig, PanopticModel
-from detr_lite.output import staged_file
+from detr_lite.files.output import staged_file
+from detr_lite.models import ModelConfig
+from detr_lite.weights.layouts import State, convert
 
 FORMAT = "detr_lite 1"
 
@@ -19,12 +20,12 @@ _FIXED = ("pool", "temperature", "cycles", "joint_softmax", "pyramid")
 
 
 def save_model(
-    model: PanopticModel | DetectionModel,
+    model: nn.Module,
     path: str | Path,
     layout: str = "detr_lite",
     own_resnet: bool = False,
 ) -> None:
-    """Write a model.
+    """Write a PanopticModel or a DetectionModel.
 
     path: the file; a missing folder is made.
     layout: "detr_lite", with configuration and categories; or tensors alone
@@ -52,7 +53,7 @@ def save_model(
         _write(path, save(state, {"format": "pt"}))
 
 
-def save_backbone(model: PanopticModel, path: str | Path) -> None:
+def save_backbone(model: nn.Module, path: str | Path) -> None:
     """Write the ResNet of a model alone, under torchvision's names."""
     state = _plain(model.detr.backbone[0].body.state_dict())
     _write(Path(path), save(state, _metadata(model)))
@@ -68,7 +69,7 @@ def _plain(state: State) -> State:
     }
 
 
-def _metadata(model: PanopticModel | DetectionModel) -> dict[str, str]:
+def _metadata(model: nn.Module) -> dict[str, str]:
     return {
         "format": FORMAT,
         "config": json.dumps(asdict(model.config)),

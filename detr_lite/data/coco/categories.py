@@ -7,7 +7,7 @@ The original's labels are COCO's category ids themselves: 250 (boxes alone:
 import colorsys
 from functools import cache
 
-from detr_lite.samples import Categories, Category
+from detr_lite.data.categories import Categories, Category
 
 # Ids 1 to 90 in order, - where COCO has no class.
 _THINGS = """

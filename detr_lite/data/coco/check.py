@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detr_lite.coco_format import (
+from detr_lite.data.categories import Categories
+from detr_lite.data.coco.format import (
     Entry,
     Files,
     find_files,
@@ -16,8 +17,8 @@ from detr_lite.coco_format import (
     read_json,
     read_sample,
 )
+from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError
-from detr_lite.samples import Categories, Sample
 
 QUERIES = 100  # of the paper's models
 FEW, THIN = 10, 2  # segments of a class; pixels of a side

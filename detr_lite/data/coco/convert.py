@@ -5,7 +5,6 @@ what neither covers is void.
 """
 
 import json
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,12 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from detr_lite.coco import categories_json, ids_to_rgb, write_json
-from detr_lite.coco_format import read_categories
+from detr_lite.data.categories import Categories
+from detr_lite.data.coco.format import ids_to_rgb, read_categories
+from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
+from detr_lite.data.coco.writer import categories_json, write_json
+from detr_lite.data.images import open_image, read_size
 from detr_lite.errors import DataError, ImageError
-from detr_lite.images import open_image, read_size
-from detr_lite.output import staged
-from detr_lite.samples import Categories, drawn_boxes
+from detr_lite.files.output import staged
+from detr_lite.targets import drawn_boxes
 
 
 def convert(
@@ -62,7 +63,7 @@ def convert(
             "its images; add or remove it."
         )
     entries, annotations = [], []
-    with staged(out) as stage:
+    with staged(out, "convert") as stage:
         (stage / "images").mkdir()
         (stage / "panoptic").mkdir()
         for picture in progress(pictures):
@@ -157,29 +158,16 @@ def merge(
 
 def _mask(thing: dict, size: tuple[int, int], source: Path) -> np.ndarray:
     """Return an instance's (H, W) bool mask."""
-    from pycocotools import mask as coder
-
     shape = thing["segmentation"]
     try:
         if isinstance(shape, list):
-            shape = coder.merge(coder.frPyObjects(shape, *size))
-        elif isinstance(shape["counts"], list):
-            shape = coder.frPyObjects(shape, *shape["size"])
-        with warnings.catch_warnings():  # its C code is older than numpy 2
-            warnings.simplefilter("ignore", DeprecationWarning)
-            mask = coder.decode(shape).astype(bool)
-    except Exception as error:  # pycocotools raises whatever C code meets
+            return mask_of_polygons(shape, size)
+        return mask_of_runs(shape, size)
+    except ValueError as error:
         raise DataError(
             f"{source}: the outline of annotation {thing.get('id')} cannot "
-            f"be read ({error}); it is polygons or run lengths."
-        ) from None
-    if mask.shape != size:
-        raise DataError(
-            f"{source}: annotation {thing.get('id')} is of a picture of "
-            f"{mask.shape[1]} x {mask.shape[0]} pixels, but the picture has "
-            f"{size[1]} x {size[0]}."
-        )
-    return mask
+            f"be used: {error}; correct it or remove the annotation."
+        ) from error
 
 
 def _labels(path: Path, size: tuple[int, int]) -> np.ndarray:

@@ -1,36 +1,25 @@
 """COCO panoptic data sets: pictures, PNGs of segment ids, and one JSON."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from detr_lite.coco_format import (
+from detr_lite.data.coco.format import (
     Entry,
     Files,
     find_files,
-    ids_to_rgb,
     read_categories,
     read_entries,
     read_json,
     read_sample,
 )
-from detr_lite.coco_format import rgb_to_ids as rgb_to_ids
+from detr_lite.data.images import read_size
+from detr_lite.data.sample import Sample
+from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
-from detr_lite.images import read_size
-from detr_lite.output import staged
-from detr_lite.prediction import Prediction
-from detr_lite.samples import (
-    Categories,
-    Part,
-    Sample,
-    Split,
-    boxes_from_id_map,
-)
 
 
 class CocoPanoptic(Sequence[Sample]):
@@ -136,129 +125,3 @@ class CocoPanoptic(Sequence[Sample]):
                 return label
         names = ", ".join(c.name for c in self.categories)
         raise DataError(f"There is no class {name!r}; there are {names}.")
-
-
-def categories_json(categories: Categories) -> list[dict]:
-    """Return the categories as the JSON holds them."""
-    return [
-        {
-            "id": c.id,
-            "name": c.name,
-            "isthing": int(c.isthing),
-            "color": list(c.color),
-        }
-        for c in categories
-    ]
-
-
-def write_json(path: Path, content) -> None:
-    """Write JSON on one line a list entry would be too long: compact."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-
-
-def write_split(split: Split, folder: Path) -> None:
-    """Write a split into an existing folder in COCO's panoptic format.
-
-    FOLDER/images/*.png, FOLDER/panoptic/*.png and FOLDER/panoptic.json.
-    """
-    (folder / "images").mkdir()
-    (folder / "panoptic").mkdir()
-    images, annotations = [], []
-    for sample in split:
-        file = f"{sample.name}.png"
-        pixels = sample.image.permute(1, 2, 0).contiguous().numpy()
-        Image.fromarray(pixels).save(folder / "images" / file)
-        Image.fromarray(ids_to_rgb(sample.id_map)).save(
-            folder / "panoptic" / file
-        )
-        height, width = sample.id_map.shape
-        images.append(
-            {
-                "id": sample.image_id,
-                "file_name": file,
-                "width": width,
-                "height": height,
-            }
-        )
-        annotations.append(
-            {
-                "image_id": sample.image_id,
-                "file_name": file,
-                "segments_info": _segments_info(sample, split.categories),
-            }
-        )
-    write_json(
-        folder / "panoptic.json",
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": categories_json(split.categories),
-        },
-    )
-
-
-def _segments_info(sample: Sample, categories: Categories) -> list[dict]:
-    areas = sample.id_map.flatten().bincount()
-    corners = boxes_from_id_map(sample.id_map, sample.segment_ids).int()
-    return [
-        {
-            "id": number,
-            "category_id": categories[label].id,
-            "area": areas[number].item(),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "iscrowd": int(crowd),
-        }
-        for number, label, crowd, (x0, y0, x1, y1) in zip(
-            sample.segment_ids.tolist(),
-            sample.labels.tolist(),
-            sample.crowd.tolist(),
-            corners.tolist(),
-            strict=True,
-        )
-    ]
-
-
-def write_predictions(
-    predictions: Iterable[tuple[Path, Prediction]],
-    categories: Categories,
-    folder: Path,
-) -> None:
-    """Write results in COCO's panoptic format, with pictures to look at.
-
-    FOLDER/panoptic/<stem>.png, FOLDER/overlay/<stem>.png and
-    FOLDER/panoptic.json; all of it or nothing.
-    """
-    images, annotations = [], []
-    with staged(folder) as stage:
-        (stage / "panoptic").mkdir()
-        (stage / "overlay").mkdir()
-        for number, (path, prediction) in enumerate(predictions, 1):
-            file = f"{path.stem}.png"
-            Image.fromarray(ids_to_rgb(prediction.id_map)).save(
-                stage / "panoptic" / file
-            )
-            prediction.overlay().save(stage / "overlay" / file)
-            height, width = prediction.id_map.shape
-            images.append(
-                {
-                    "id": number,
-                    "file_name": path.name,
-                    "width": width,
-                    "height": height,
-                }
-            )
-            annotations.append(
-                {
-                    "image_id": number,
-                    "file_name": file,
-                    "segments_info": prediction.segments_info(),
-                }
-            )
-        write_json(
-            stage / "panoptic.json",
-            {
-                "images": images,
-                "annotations": annotations,
-                "categories": categories_json(categories),
-            },
-        )

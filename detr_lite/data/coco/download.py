@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from detr_lite.archives import unpack, unpack_file
-from detr_lite.download import download
 from detr_lite.errors import ConfigError, DataError, OutputError
+from detr_lite.files.archives import unpack, unpack_file
+from detr_lite.files.download import download
 
 BASE = "http://images.cocodataset.org"
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.images import open_image, read_image
+from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError, ImageError
-from detr_lite.images import open_image, read_image
-from detr_lite.samples import Categories, Category, Sample
 
 
 class Files(NamedTuple):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_lite.backbone import FrozenBatchNorm2d
-from detr_lite.exercises import Wrong
+from detr_lite.teaching.exercises import Wrong
 
 SIZES = ((800, 1066), (96, 96), (750, 1333), (33, 64), (1, 20))
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.data.batch import collate
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.detr import found
-from detr_lite.exercises import Wrong
-from detr_lite.models import PanopticModel
-from detr_lite.samples import collate
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import PanopticModel
+from detr_lite.teaching.exercises import Wrong
 from detr_lite.transformer import DecoderLayer
-from detr_lite.weights import load_model
 
 
 def exercise_1(answer) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from detr_lite.attention_maps import AttentionMaps
-from detr_lite.evaluation import evaluate
-from detr_lite.exercises import Wrong
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-from detr_lite.weights import load_model
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.teaching.exercises import Wrong
 
 
 def exercise_1(answer) -> str:

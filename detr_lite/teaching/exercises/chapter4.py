@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_lite.backbone import Pyramid
+from detr_lite.data.scenes import SCENE_CATEGORIES, VALIDATION_SEED, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.detr import DetrOutput
-from detr_lite.evaluation import evaluate
-from detr_lite.exercises import Wrong
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
 from detr_lite.models import SCENES_CONFIG
-from detr_lite.samples import Part
-from detr_lite.scenes import SCENE_CATEGORIES, VALIDATION_SEED, SceneSplit
-from detr_lite.weights import load_model
+from detr_lite.teaching.exercises import Wrong
 
 LEVELS = {"res4": "adapter1", "res3": "adapter2", "res2": "adapter3"}
 

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detr_lite.evaluation import PanopticQuality
-from detr_lite.exercises import Wrong
-from detr_lite.models import SCENES_CONFIG, build_model
-from detr_lite.samples import collate
-from detr_lite.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.batch import collate
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.inference.model import build_model
+from detr_lite.models import SCENES_CONFIG
+from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.exercises import Wrong
 
 
 def exercise_1(answer: Sequence[int]) -> str:

@@ -4,13 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from detr_lite.evaluation import PanopticQuality, evaluate
-from detr_lite.exercises import Wrong
-from detr_lite.panoptic import Segment
-from detr_lite.prediction import Prediction
-from detr_lite.recipes import TRAIN_COUNTS, Phase, Recipe, preset
-from detr_lite.samples import Part, Sample, Split
-from detr_lite.scenes import (
+from detr_lite.data.sample import Sample, Split
+from detr_lite.data.scenes import (
     BALL,
     CRATE,
     SCENE_CATEGORIES,
@@ -19,7 +14,14 @@ from detr_lite.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
-from detr_lite.weights import load_model
+from detr_lite.data.subsets import Part
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.inference.results import Prediction
+from detr_lite.panoptic import Segment
+from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.exercises import Wrong
+from detr_lite.training.recipes import TRAIN_COUNTS, Phase, Recipe, preset
 
 
 def _number(answer, what: str) -> float:

@@ -5,19 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from detr_lite.evaluation import evaluate
-from detr_lite.exercises import Wrong
-from detr_lite.resizing import resized_size
-from detr_lite.samples import (
-    Categories,
-    Category,
-    Part,
-    Sample,
-    Split,
-    resize_picture,
-)
-from detr_lite.scenes import VALIDATION_SEED, SceneSplit
-from detr_lite.weights import load_model
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.resizing import resize_picture, resized_size
+from detr_lite.data.sample import Sample, Split
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.data.subsets import Part
+from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.loading import load_model
+from detr_lite.teaching.exercises import Wrong
 
 
 def _numbers(answer, count: int, what: str) -> list[float]:

@@ -7,9 +7,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from detr_lite.plots.maps import maps_figure
-from detr_lite.plots.training import BAR_COLORS
-from detr_lite.prediction import Prediction
+from detr_lite.inference.results import Prediction
+from detr_lite.teaching.plots.maps import maps_figure
+from detr_lite.teaching.plots.training import BAR_COLORS
 
 
 def attention_figure(prediction: Prediction, index: int) -> Figure:

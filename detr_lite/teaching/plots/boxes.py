@@ -11,7 +11,7 @@ from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
-from detr_lite.samples import Categories
+from detr_lite.data.categories import Categories
 
 THING, STUFF = "#D55E00", "#0072B2"  # Okabe and Ito's vermilion and blue
 

@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from detr_lite.samples import Sample
+from detr_lite.data.sample import Sample
 
 # Okabe and Ito, with a line style each, for readers who see no color.
 _WAVES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", ":"))

@@ -8,8 +8,8 @@ from html import escape
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from detr_lite.plots.pictures import enlarged, sheet
-from detr_lite.prediction import Prediction
+from detr_lite.inference.drawing import enlarged, sheet
+from detr_lite.inference.results import Prediction
 
 # Light in both themes, as the pictures are; names on the page stay readable.
 STYLE = """

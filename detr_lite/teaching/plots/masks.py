@@ -11,8 +11,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.data.batch import make_target
+from detr_lite.data.categories import Categories
+from detr_lite.data.sample import Sample
 from detr_lite.losses import focal_loss
-from detr_lite.samples import Categories, Sample, make_target
 
 
 def target_figure(sample: Sample, categories: Categories) -> Figure:

@@ -121,13 +121,18 @@ def _lines() -> list[str]:
     names = [n for n in BOXES if n != "resnet"]
     paths = [(f"M{MIDDLE} {y['image'] + HEIGHT}V{y['resnet']}", True)]
     for above, below in pairwise(names[1:]):
+        if below == "maps":  # they come from the embeddings, not the heads
+            continue
         paths.append((f"M{MIDDLE} {y[above] + HEIGHT}V{y[below]}", True))
     # Res5 goes on; it stands to the right of the column's middle.
     paths.append((f"M326 {y['resnet'] + 78}V{y['project']}", True))
-    memory, src, levels = LEFT - 20, LEFT - 52, LEFT - 96
+    embeddings, memory, src, levels = (LEFT - x for x in (10, 26, 54, 96))
     paths += [
+        # What was found, for the maps, past the classes and boxes.
+        (f"M{LEFT} {y['decoder'] + 20}H{embeddings}V{y['maps'] + 10}H{LEFT}",
+         1),
         # The encoded image, before and after the encoder, and the levels.
-        (f"M{LEFT} {y['encoder'] + 20}H{memory}V{y['maps'] + 20}H{LEFT}", 1),
+        (f"M{LEFT} {y['encoder'] + 20}H{memory}V{y['maps'] + 28}H{LEFT}", 1),
         (f"M{LEFT} {y['project'] + 20}H{src}V{y['cnn'] + 12}H{LEFT}", 1),
         (f"M40 {y['resnet'] + 48}H{levels}V{y['cnn'] + 28}H{LEFT}", 1),
         # Classes go to the argmax.

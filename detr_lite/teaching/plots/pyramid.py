@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from detr_lite.prediction import Prediction
-from detr_lite.samples import Sample
+from detr_lite.data.sample import Sample
+from detr_lite.inference.results import Prediction
 
 WRONG = np.array([213, 94, 0]) / 255  # vermilion, safe for color-blind readers
 

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.samples import Categories, Sample, collate
+from detr_lite.data.batch import collate
+from detr_lite.data.categories import Categories
+from detr_lite.data.sample import Sample
 
 
 def sample_figure(

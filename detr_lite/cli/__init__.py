@@ -1,0 +1,1 @@
+"""The command line: `detr-lite COMMAND`, one module a command."""

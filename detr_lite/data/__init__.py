@@ -1,0 +1,1 @@
+"""Data: samples from any source, and the batches that they become."""

@@ -1,0 +1,1 @@
+"""COCO's panoptic format: read, checked, written, converted, fetched."""

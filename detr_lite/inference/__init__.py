@@ -1,0 +1,1 @@
+"""The models that a user holds: what they find, and how well."""

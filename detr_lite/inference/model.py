@@ -1,0 +1,161 @@
+"""The models that a user holds: they know their classes and can predict."""
+
+import torch
+from torch import Tensor, nn
+
+from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.data.batch import pad_images
+from detr_lite.data.categories import Categories
+from detr_lite.data.images import read_image
+from detr_lite.data.resizing import resize_picture
+from detr_lite.detr import DetrOutput
+from detr_lite.errors import ConfigError
+from detr_lite.inference.results import Detections, Prediction
+from detr_lite.inference.summary import trainable_summary
+from detr_lite.models import (
+    ModelConfig,
+    build_detr,
+    memory_format,
+    panoptic_parts,
+)
+from detr_lite.panoptic import panoptic_results
+from detr_lite.panoptic_detr import PanopticDETR
+
+
+class PanopticModel(PanopticDETR):
+    """A PanopticDETR that knows its configuration and its classes.
+
+    Args:
+        config: the sizes to build it with.
+        categories: what its labels mean.
+    """
+
+    def __init__(self, config: ModelConfig, categories: Categories):
+        super().__init__(**panoptic_parts(config), threshold=config.threshold)
+        self.config, self.categories = config, categories
+
+    @torch.inference_mode()
+    def predict(
+        self, image, threshold: float | None = None, mode: str = "union"
+    ) -> Prediction:
+        """Return the panoptic segmentation of one picture.
+
+        image: a path, PIL image, array or tensor; see read_image.
+        threshold: how sure a query must be, 0 to 1 (default: the model's).
+        mode: what becomes of masks of one stuff class; "union" makes one
+            segment of them, "original" does as the original's code.
+        """
+        picture, small = _fitted(self, image)
+        kept_threshold, was_training = self.threshold, self.training
+        self.eval()
+        try:
+            if threshold is not None:
+                self.threshold = threshold
+            output = self(*pad_images([small]))
+        finally:
+            self.threshold = kept_threshold
+            self.train(was_training)
+        size = tuple(small.shape[1:])
+        result = panoptic_results(
+            output,
+            [c.isthing for c in self.categories],
+            size,
+            [size],
+            [tuple(picture.shape[1:])],
+            mode,
+        )[0]
+        rows = {q: i for i, q in enumerate(output.query_index.tolist())}
+        shown = [rows[s.query] for s in result.segments]
+        return Prediction(
+            image=picture,
+            id_map=result.id_map,
+            segments=result.segments,
+            categories=self.categories,
+            attention_maps=output.attention_maps[shown].cpu(),
+        )
+
+    def trainable_summary(self) -> str:
+        """Return a table of the parts and what training changes of them."""
+        return trainable_summary(self)
+
+
+class DetectionModel(nn.Module):
+    """DETR without a mask head: boxes alone.
+
+    Its tensors have the names that they have in a PanopticModel.
+
+    Args:
+        config: the sizes to build it with; `masks` is False.
+        categories: what its labels mean.
+    """
+
+    def __init__(self, config: ModelConfig, categories: Categories):
+        super().__init__()
+        self.detr = build_detr(config)
+        self.config, self.categories = config, categories
+
+    def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
+        """Find boxes; see DETR.forward."""
+        return self.detr(images, padding_mask)
+
+    @torch.inference_mode()
+    def predict(self, image, threshold: float | None = None) -> Detections:
+        """Return the boxes in one picture whose class is sure enough.
+
+        image: a path, PIL image, array or tensor; see read_image.
+        threshold: how sure a query must be, 0 to 1 (default: the model's).
+
+        A query's class is its best but "no object", which need not be below
+        it.  Source: PostProcess in the original.
+        """
+        if threshold is None:
+            threshold = self.config.threshold
+        picture, small = _fitted(self, image)
+        was_training = self.training
+        self.eval()
+        try:
+            output = self(*pad_images([small]))
+        finally:
+            self.train(was_training)
+        scores, labels = output.class_logits[0].softmax(-1)[:, :-1].max(-1)
+        height, width = picture.shape[1:]
+        size = scores.new_tensor([width, height, width, height])
+        corners = cxcywh_to_xyxy(output.boxes[0]).clamp(0, 1) * size
+        order = scores.argsort(descending=True, stable=True)
+        order = order[scores[order] > threshold]
+        labels, scores, corners = (
+            x[order].cpu() for x in (labels, scores, corners)
+        )
+        return Detections(picture, labels, scores, corners, self.categories)
+
+    def trainable_summary(self) -> str:
+        """Return a table of the parts and what training changes of them."""
+        return trainable_summary(self)
+
+
+def _fitted(
+    model: PanopticModel | DetectionModel, image
+) -> tuple[Tensor, Tensor]:
+    """Return a picture as it is, and on the device at the model's size."""
+    picture = read_image(image)
+    config = model.config
+    small = resize_picture(picture, config.shortest, config.longest)
+    return picture, small.to(next(model.parameters()).device)
+
+
+def build_model(
+    config: ModelConfig, categories: Categories
+) -> PanopticModel | DetectionModel:
+    """Return the model of a configuration, with random weights.
+
+    Its weights lie in memory as memory_format says; what a convolution
+    computes from them does so too.
+    """
+    if config.num_classes != len(categories):
+        raise ConfigError(
+            f"The configuration has {config.num_classes} classes, the list "
+            f"of categories {len(categories)}; they must agree."
+        )
+    kind = PanopticModel if config.masks else DetectionModel
+    model = kind(config, categories)
+    return model.to(memory_format=memory_format(config))

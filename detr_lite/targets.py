@@ -1,0 +1,98 @@
+"""What the model should find: each segment's class, box and mask.
+
+All of it follows from an *id map*, one integer a pixel that says which
+segment the pixel belongs to, 0 where no segment is annotated (void).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detr_lite.errors import DataError
+
+
+def id_runs(id_map: Tensor) -> tuple[np.ndarray, ...]:
+    """Return the runs of one id along the rows of an (H, W) map.
+
+    Returns four (R,) arrays: of each run the id, the row, the first column
+    and the column after the last.
+    """
+    width = id_map.shape[1]
+    ids = id_map.numpy().ravel()
+    begins = np.ones(len(ids), bool)
+    np.not_equal(ids[1:], ids[:-1], out=begins[1:])
+    begins[::width] = True
+    first = np.flatnonzero(begins)
+    after = np.append(first[1:], len(ids))
+    rows = first // width
+    left = rows * width
+    return ids[first], rows, first - left, after - left
+
+
+def drawn_boxes(id_map: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids in an (H, W) map, ascending, and the box of each.
+
+    Returns (D,) and (D, 4), x0, y0, x1, y1 in pixel edges; void counts too.
+    """
+    ids, rows, starts, ends = id_runs(id_map)
+    drawn, which = np.unique(ids, return_inverse=True)
+    boxes = np.zeros((4, len(drawn)), np.int64)
+    boxes[:2] = id_map.numel()
+    np.minimum.at(boxes[0], which, starts)
+    np.minimum.at(boxes[1], which, rows)
+    np.maximum.at(boxes[2], which, ends)
+    np.maximum.at(boxes[3], which, rows + 1)
+    return drawn, boxes.T
+
+
+def boxes_from_id_map(id_map: Tensor, segment_ids: Tensor) -> Tensor:
+    """Return the tight box of each segment, (T, 4) float (x0, y0, x1, y1).
+
+    Pixel edges: a segment of one pixel has width and height 1.  (The
+    original's masks_to_boxes uses pixel indices and gives it width 0.)
+    A segment without a pixel raises DataError.
+    """
+    return _chosen(*drawn_boxes(id_map), segment_ids)
+
+
+def _chosen(drawn: np.ndarray, boxes: np.ndarray, ids: Tensor) -> Tensor:
+    """Return the boxes of some ids; DataError if one is not drawn."""
+    missing = set(ids.tolist()) - set(drawn.tolist())
+    if missing:
+        raise DataError(
+            f"Segment {min(missing)} has no pixel in its picture; "
+            "remove it from the annotation."
+        )
+    rows = np.searchsorted(drawn, ids.numpy())
+    return torch.from_numpy(boxes[rows].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the model should find in one picture.
+
+    Attributes:
+        labels: (T,) int64.
+        boxes: (T, 4) float, (cx, cy, w, h) relative to the unpadded picture.
+        id_map: (H, W) int32, unpadded.
+        segment_ids: (T,) int64.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    id_map: Tensor
+    segment_ids: Tensor
+
+    def masks(self, index: Tensor | None = None) -> Tensor:
+        """Return (T, H, W) bool masks, or those of the segments in index."""
+        ids = self.segment_ids if index is None else self.segment_ids[index]
+        return self.id_map == ids[:, None, None]
+
+    def to(self, device) -> "Target":
+        """Return the target with every tensor on the device."""
+        return Target(*(getattr(self, f).to(device) for f in TARGET_FIELDS))
+
+
+TARGET_FIELDS = ("labels", "boxes", "id_map", "segment_ids")

@@ -1,0 +1,1 @@
+"""What the notebooks need: build cells, faults, exercises, plots."""

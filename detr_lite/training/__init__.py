@@ -1,0 +1,1 @@
+"""Training: recipes, their phases, and the runs that carry them out."""

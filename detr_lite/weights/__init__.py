@@ -1,0 +1,1 @@
+"""Files of weights: read, written, renamed, adapted, known by name."""
