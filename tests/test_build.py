@@ -406,16 +406,24 @@ def with_parts(module: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_rebuilt(chapter: int, place: Path) -> subprocess.CompletedProcess:
+def rebuilt_modules(chapter: int) -> dict[str, str]:
+    """Return the sources of a chapter's piece."""
+    sources = {module: rebuilt(module) for module in WHOLE[chapter]}
+    if chapter == 5:
+        sources |= {module: with_parts(module) for module in PARTS}
+    return sources
+
+
+def run_rebuilt(
+    chapter: int, sources: dict[str, str], place: Path
+) -> subprocess.CompletedProcess:
     """Run a chapter's unit tests on its piece, rebuilt in an empty folder."""
     package = place / "detr_lite"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, package, ignore=ignore)
     (place / "data").symlink_to(ROOT / "data")
-    for module in WHOLE[chapter]:
-        (package / f"{module}.py").write_text(rebuilt(module))
-    for module in PARTS if chapter == 5 else ():
-        (package / f"{module}.py").write_text(with_parts(module))
+    for module, source in sources.items():
+        (package / f"{module}.py").write_text(source)
     shutil.copytree(ROOT / "tests", place / "tests", ignore=ignore)
     tests = [f"tests/test_{name}.py" for name in UNIT_TESTS[chapter]]
     return subprocess.run(
@@ -432,12 +440,12 @@ def run_rebuilt(chapter: int, place: Path) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[int, subprocess.CompletedProcess]:
     """The unit tests of every chapter's rebuilt piece, two at a time."""
-    notebooks()  # read once, before there are two threads
+    # Before there are two threads: in Python 3.11 no two may use ast at once.
+    sources = [rebuilt_modules(c) for c in WHOLE]
     places = [tmp_path_factory.mktemp(f"chapter{c}") for c in WHOLE]
     with ThreadPoolExecutor(2) as pool:
-        return dict(
-            zip(WHOLE, pool.map(run_rebuilt, WHOLE, places), strict=True)
-        )
+        done = pool.map(run_rebuilt, WHOLE, sources, places)
+        return dict(zip(WHOLE, done, strict=True))
 
 
 @pytest.mark.parametrize("chapter", WHOLE)

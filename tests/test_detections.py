@@ -142,7 +142,7 @@ def test_the_command_line_draws_boxes_and_says_that_there_are_no_masks(
     assert main(["predict", "data/images", "--out", "found", *arguments]) == 0
     assert "no panoptic files" in capsys.readouterr().out
     written = sorted(p.name for p in (tmp_path / "found").rglob("*.*"))
-    assert written == ["000000.png", "000001.png"]
+    assert written == [".detr-lite", "000000.png", "000001.png"]
     assert main(["evaluate", "--data", "data", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "box_ap" in printed

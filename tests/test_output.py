@@ -116,7 +116,7 @@ def test_an_empty_folder_may_be_written_to(tmp_path):
     assert (tmp_path / "one.txt").read_text() == "predict"
 
 
-@pytest.mark.parametrize("marker", [None, b"scenes\n", b"predict", b"\xff"])
+@pytest.mark.parametrize("marker", [None, b"scenes", b"predicted", b"\xff"])
 def test_a_folder_of_something_else_is_refused_untouched(tmp_path, marker):
     (tmp_path / "one.txt").write_text("mine")
     if marker is not None:

@@ -158,6 +158,7 @@ def test_the_log_of_a_resumed_run_has_each_step_once(folder):
 
 def test_processes_leave_one_log_and_one_model(folder):
     assert {p.name for p in (folder / "whole").iterdir()} == {
+        ".detr-lite",
         "log.jsonl",
         "metrics.json",
         "model.safetensors",

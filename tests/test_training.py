@@ -114,6 +114,7 @@ def test_a_run_writes_its_figures(whole):
 def test_a_finished_run_leaves_only_its_results(whole):
     names = {p.name for p in whole.folder.iterdir()}
     assert names == {
+        ".detr-lite",
         "backbone.safetensors",
         "log.jsonl",
         "metrics.json",
@@ -401,7 +402,8 @@ def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match="No space left"):
         run(tmp_path, scenes, checkpoint_seconds=0)
-    assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {".detr-lite", "log.jsonl"}
 
 
 class Without(Part):

@@ -40,7 +40,7 @@ def staged(folder: str | Path, command: str | None = None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         if command and not marker.exists():
             # At the start: what a killed command leaves is its own, too.
-            marker.write_bytes(f"{command}\n".encode())
+            marker.write_text(command)
             marked = True
         stage = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     except OSError as error:
@@ -74,7 +74,7 @@ def check_folder(folder: Path, command: str) -> None:
         if not folder.exists() or not any(folder.iterdir()):
             return
         marker = folder / MARKER
-        if marker.is_file() and marker.read_bytes() == f"{command}\n".encode():
+        if marker.is_file() and marker.read_bytes() == command.encode():
             return
     except OSError as error:
         raise cannot_write(folder, error) from error
