@@ -29,18 +29,12 @@ class FrozenBatchNorm2d(nn.Module):
 
     Images in a DETR batch are too few and too different for batch statistics.
 
-    Args:
-        channels: of the feature maps.
-        fold: let normalized_convolution move scale and shift into the
-            convolution before: same answer, two passes over the maps fewer.
-
     Source: FrozenBatchNorm2d in the original; a checkpoint's
     num_batches_tracked is dropped on loading.
     """
 
-    def __init__(self, channels: int, fold: bool = True):
+    def __init__(self, channels: int):
         super().__init__()
-        self.fold = fold
         self.register_buffer("weight", torch.ones(channels))
         self.register_buffer("bias", torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -61,27 +55,6 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def normalized_convolution(
-    convolution: nn.Conv2d, norm: nn.Module, x: Tensor
-) -> Tensor:
-    """Return norm(convolution(x)); a frozen norm joins the weights.
-
-    Scaling a channel of the result is scaling the weights that make it, and
-    the weights are far fewer than the pixels.
-    """
-    if not getattr(norm, "fold", False):
-        return norm(convolution(x))
-    scale, shift = norm.scale_and_shift()
-    return F.conv2d(
-        x,
-        convolution.weight * scale[:, None, None, None],
-        shift,
-        convolution.stride,
-        convolution.padding,
-        convolution.dilation,
-    )
-
-
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: ResNet-18 and -34."""
 
@@ -97,9 +70,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride)."""
-        y = normalized_convolution(self.conv1, self.bn1, x).relu_()
-        y = normalized_convolution(self.conv2, self.bn2, y)
-        return y.add_(_skip(self.downsample, x)).relu_()
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y))
+        return y.add_(self.downsample(x)).relu_()
 
 
 class Bottleneck(nn.Module):
@@ -119,10 +92,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 width, H / stride, W / stride)."""
-        y = normalized_convolution(self.conv1, self.bn1, x).relu_()
-        y = normalized_convolution(self.conv2, self.bn2, y).relu_()
-        y = normalized_convolution(self.conv3, self.bn3, y)
-        return y.add_(_skip(self.downsample, x)).relu_()
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).relu_()
+        y = self.bn3(self.conv3(y))
+        return y.add_(self.downsample(x)).relu_()
 
 
 def _conv3(channels, width, stride, dilation):
@@ -138,18 +111,12 @@ def _conv3(channels, width, stride, dilation):
 
 
 def _shortcut(channels, width, norm, stride):
+    """Return what brings x to a block's channels and size."""
     if stride == 1 and channels == width:
         return nn.Identity()
     return nn.Sequential(
         nn.Conv2d(channels, width, 1, stride, bias=False), norm(width)
     )
-
-
-def _skip(downsample: nn.Module, x: Tensor) -> Tensor:
-    """Return x, brought to the block's channels and size."""
-    if isinstance(downsample, nn.Identity):
-        return x
-    return normalized_convolution(*downsample, x)
 
 
 def _stage(block, depth, channels, width, norm, stride, dilation):
@@ -208,8 +175,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Pyramid:
         """(B, 3, H, W) normalized images -> four feature maps."""
-        x = normalized_convolution(self.conv1, self.bn1, images).relu_()
-        x = self.maxpool(x)
+        x = self.maxpool(self.bn1(self.conv1(images)).relu_())
         res2 = self.layer1(x)
         res3 = self.layer2(res2)
         res4 = self.layer3(res3)

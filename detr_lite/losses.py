@@ -172,13 +172,10 @@ class MaskLoss:
 
     Args:
         focal, dice: what each loss is multiplied by.
-        pixels: of the masks that are at full size at a time.  Where there
-            are more, the gradient of a few masks is taken before the next
-            ones are enlarged: same loss and gradients, less memory.
     """
 
-    def __init__(self, focal: float = 1, dice: float = 1, pixels: int = 2**20):
-        self.focal, self.dice, self.pixels = focal, dice, pixels
+    def __init__(self, focal: float = 1, dice: float = 1):
+        self.focal, self.dice = focal, dice
 
     def __call__(
         self,
@@ -196,13 +193,7 @@ class MaskLoss:
         total = output.mask_logits.float().sum() * 0.0  # if there are none
         focal = dice = total.detach()
         for logits, masks in mask_pairs(output, matching, targets, size):
-            height, width = masks.shape[1:]
-            few = max(self.pixels // (height * width), 1)
-            args = logits.float(), masks, num_boxes
-            if len(masks) <= few:
-                losses = self.weighted(*args)
-            else:
-                losses = _InParts.apply(*args, few, self.weighted)
+            losses = self.weighted(logits.float(), masks, num_boxes)
             total = total + losses[0]
             focal, dice = focal + losses[1], dice + losses[2]
         return {"loss": total, "focal": focal, "dice": dice}
@@ -220,29 +211,3 @@ class MaskLoss:
         dice = dice_loss(enlarged, wanted, num_boxes)
         loss = self.focal * focal + self.dice * dice
         return loss, focal.detach(), dice.detach()
-
-
-class _InParts(torch.autograd.Function):
-    """The sum of a loss over a few masks at a time.
-
-    What is kept for the gradient is the gradient itself: that of the small
-    logits, a sixteenth of one of the many things at full size.
-    """
-
-    @staticmethod
-    def forward(ctx, logits, masks, num_boxes, few, loss):
-        sums, gradients = 0, []
-        for part, wanted in zip(
-            logits.split(few), masks.split(few), strict=True
-        ):
-            part = part.detach().requires_grad_()
-            with torch.enable_grad():
-                losses = loss(part, wanted, num_boxes)
-            gradients += torch.autograd.grad(losses[0], part)
-            sums = sums + torch.stack(losses).detach()
-        ctx.save_for_backward(torch.cat(gradients))
-        return sums.unbind()
-
-    @staticmethod
-    def backward(ctx, gradient, *_):
-        return ctx.saved_tensors[0] * gradient, None, None, None, None

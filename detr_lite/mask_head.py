@@ -21,8 +21,6 @@ class MaskHead(nn.Module):
             are seen from the first step on.  1 is the original's.
         pyramid: add the backbone's features; without them the maps are only
             enlarged, which the book's ablation measures.
-        split: compute the part of the first convolution that all queries of
-            a picture share once, instead of once per query: same answer.
         chunk: masks made at a time where no gradient is asked for; no two
             depend on each other, so fewer take less memory and give the
             same.  None makes all at once.
@@ -38,7 +36,6 @@ class MaskHead(nn.Module):
         context: int | None = None,
         map_gain: float = 1.0,
         pyramid: bool = True,
-        split: bool = True,
         chunk: int | None = 1,
     ):
         super().__init__()
@@ -46,7 +43,7 @@ class MaskHead(nn.Module):
         first = width + heads
         stages = [context // 2**i for i in range(1, 5)]
         res2, res3, res4 = pyramid_channels
-        self.pyramid, self.split, self.chunk = pyramid, split, chunk
+        self.pyramid, self.chunk = pyramid, chunk
         self.lay1, self.gn1 = _stage(first, first)
         self.lay2, self.gn2 = _stage(first, stages[0])
         self.lay3, self.gn3 = _stage(stages[0], stages[1])
@@ -90,8 +87,8 @@ class MaskHead(nn.Module):
         parts = [(attention_maps, image_index)]
         # For gradients everything is kept, however few are made at a time.
         if self.chunk is not None and not torch.is_grad_enabled():
-            split = (x.split(self.chunk) for x in parts[0])
-            parts = zip(*split, strict=True)
+            few = (x.split(self.chunk) for x in parts[0])
+            parts = zip(*few, strict=True)
         masks = []
         for maps, index in parts:
             # One picture's is not copied for each query, but broadcast.
@@ -109,17 +106,12 @@ class MaskHead(nn.Module):
         return self.out_lay(x)[:, 0]
 
     def _image(self, src_proj: Tensor) -> Tensor:
-        """Return the image's part of the first convolution, if split."""
-        if not self.split:
-            return src_proj
+        """Return the image's part of the first convolution."""
         weight = self.lay1.weight[:, : src_proj.shape[1]]
         return F.conv2d(src_proj, weight, self.lay1.bias, padding=1)
 
     def _first(self, image: Tensor, maps: Tensor) -> Tensor:
-        """Convolve image and maps side by side: (S, d + M, h, w)."""
-        if not self.split:
-            image = image.expand(maps.shape[0], -1, -1, -1)
-            return self.lay1(torch.cat((image, maps), 1))
+        """Add the maps' part of it to the image's: (S, d + M, h, w)."""
         weight = self.lay1.weight[:, -maps.shape[1] :]
         return F.conv2d(maps, weight, padding=1).add_(image)
 

@@ -16,6 +16,7 @@ from detr_lite.backbone import (
 from detr_lite.detr import DETR
 from detr_lite.mask_head import MaskHead
 from detr_lite.position import SinePositionalEncoding
+from detr_lite.savings.folded_norms import fold_norms
 from detr_lite.transformer import Transformer
 
 
@@ -82,7 +83,7 @@ def build_resnet(
     config: ModelConfig, norm: type[nn.Module] = FrozenBatchNorm2d
 ) -> ResNet:
     """Return the backbone of a configuration, with random weights."""
-    return ResNet(
+    body = ResNet(
         block=Bottleneck if config.bottleneck else BasicBlock,
         depths=config.depths,
         width=config.resnet_width,
@@ -90,6 +91,8 @@ def build_resnet(
         dilate_res5=config.dilate_res5,
         pool=config.pool,
     )
+    fold_norms(body)
+    return body
 
 
 def memory_format(config: ModelConfig) -> torch.memory_format:

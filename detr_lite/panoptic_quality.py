@@ -8,8 +8,6 @@ from torch import Tensor
 from detr_lite.errors import DataError
 
 VOID = 0
-BLOCK = 2**16  # pixels; so many of two maps stay in a fast cache
-HASH = 0x1E3779B97F4A7C15  # odd, of 61 bits: spreads pairs of ids
 
 
 class PanopticQuality:
@@ -99,30 +97,16 @@ def _overlaps(predicted: Tensor, true: Tensor) -> dict[tuple[int, int], int]:
             f"the true one {tuple(true.shape)}; they must be of one size."
         )
     mine, theirs = predicted.cpu().numpy().ravel(), true.cpu().numpy().ravel()
-    pairs, ends = [], []
-    for start in range(0, len(mine), BLOCK):
-        m, t = mine[start : start + BLOCK], theirs[start : start + BLOCK]
-        new = m[1:] != m[:-1]
-        new |= t[1:] != t[:-1]
-        last = np.append(np.flatnonzero(new), len(m) - 1)  # of each run
-        pairs.append(m[last].astype(np.int64) << 32 | t[last])
-        ends.append(start + last)
-    pairs, ends = np.concatenate(pairs), np.concatenate(ends)
-    # Numbers sort several times faster than argsort sorts, so each pair is
-    # hashed, and its hash takes the number of its run along in the low bits.
-    bits = len(ends).bit_length()
-    keys = pairs * HASH >> bits << bits | np.arange(len(ends))
-    keys.sort()
-    run = keys & (1 << bits) - 1
-    pairs, lengths = pairs[run], np.diff(ends, prepend=-1)[run]
-    first = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1]))
-    pixels = np.add.reduceat(lengths, first)
-    shared: dict[tuple[int, int], int] = {}
-    for pair, n in zip(pairs[first].tolist(), pixels.tolist(), strict=True):
-        ids = pair >> 32, pair & 0xFFFFFFFF
-        # Pairs of one hash lie mixed, so a pair may come more than once.
-        shared[ids] = shared.get(ids, 0) + n
-    return shared
+    new = (mine[1:] != mine[:-1]) | (theirs[1:] != theirs[:-1])
+    ends = np.append(np.flatnonzero(new), len(mine) - 1)  # of the runs
+    runs = mine[ends].astype(np.int64) << 32 | theirs[ends]
+    pairs, which = np.unique(runs, return_inverse=True)
+    pixels = np.zeros(len(pairs), np.int64)
+    np.add.at(pixels, which, np.diff(ends, prepend=-1))
+    return {
+        (pair >> 32, pair & 0xFFFFFFFF): n
+        for pair, n in zip(pairs.tolist(), pixels.tolist(), strict=True)
+    }
 
 
 def _areas(shared: dict[tuple[int, int], int], side: int) -> dict[int, int]:

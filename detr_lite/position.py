@@ -17,7 +17,6 @@ class SinePositionalEncoding(nn.Module):
         width: d, the channels of the encoding; a multiple of 4.
         temperature: the longest wavelength over the shortest.
         cycles: full turns of the fastest sine over the picture.
-        kept: keep the encodings of maps without padding, by their size.
 
     Source: paper, appendix A.4; PositionEmbeddingSine in the original, with
     normalize=True.
@@ -28,30 +27,14 @@ class SinePositionalEncoding(nn.Module):
         width: int,
         temperature: float = 10000.0,
         cycles: float = 1.0,
-        kept: bool = True,
     ):
         super().__init__()
         self.width = width
         self.temperature = temperature
         self.cycles = cycles
-        self.kept: dict[tuple, Tensor] | None = {} if kept else None
 
     def forward(self, padding_mask: Tensor) -> Tensor:
         """(B, h, w) bool, True = padding -> (B, d, h, w)."""
-        # A traced model has one path, which takes any padding.
-        traced = torch.compiler.is_compiling()
-        if self.kept is None or traced or padding_mask.any():
-            return self.encode(padding_mask)
-        size, device = padding_mask.shape[1:], padding_mask.device
-        key = size, device, self.encode.__func__  # a changed one is new
-        if key not in self.kept:
-            with torch.inference_mode(False):  # training may use it, too
-                nothing = torch.zeros(1, *size, dtype=bool, device=device)
-                self.kept[key] = self.encode(nothing)
-        return self.kept[key].expand(len(padding_mask), -1, -1, -1)
-
-    def encode(self, padding_mask: Tensor) -> Tensor:
-        """Compute what forward returns."""
         inside = (~padding_mask).float()
         y, x = inside.cumsum(1), inside.cumsum(2)
         turn = 2 * math.pi * self.cycles

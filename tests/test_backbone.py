@@ -8,8 +8,6 @@ from torch import nn
 
 from detr_lite.backbone import (
     Backbone,
-    BasicBlock,
-    Bottleneck,
     FrozenBatchNorm2d,
     ResNet,
     resnet,
@@ -126,38 +124,6 @@ def test_frozen_batch_norm_keeps_its_statistics_in_train_mode():
     assert torch.equal(norm.train()(x), in_eval)
     for name, tensor in norm.state_dict().items():
         assert torch.equal(tensor, before[name])
-
-
-@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
-def test_a_folded_norm_gives_the_same_features_and_gradients(block):
-    net = ResNet(block, (2, 1, 1, 1), width=8).double()
-    randomized(net)
-    images = torch.randn(2, 3, 64, 48, dtype=torch.float64)
-
-    def run(fold):
-        for module in net.modules():
-            if isinstance(module, FrozenBatchNorm2d):
-                module.fold = fold
-        net.zero_grad()
-        pyramid = net(images)
-        sum((level**2).mean() for level in pyramid).backward()
-        return [*pyramid, *(p.grad for p in net.parameters())]
-
-    for mine, other in zip(run(True), run(False), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize(("fold", "calls"), [(True, 0), (False, 20)])
-def test_a_folded_norm_makes_no_pass_of_its_own(fold, calls):
-    net = ResNet(
-        BasicBlock, (2, 2, 2, 2), 8, lambda c: FrozenBatchNorm2d(c, fold)
-    )
-    seen = []
-    for module in net.modules():
-        if isinstance(module, FrozenBatchNorm2d):
-            module.register_forward_hook(lambda *_: seen.append(1))
-    net(torch.randn(1, 3, 64, 64))
-    assert len(seen) == calls
 
 
 def test_frozen_batch_norm_has_nothing_to_train():

@@ -39,14 +39,14 @@ SMALL = ModelConfig(
 def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
     inputs = pad_images([scenes[0].image, scenes[1].image])
     ours = tiny_model(*inputs, all_queries)
-    norms = [m for m in tiny_model.modules() if hasattr(m, "fold")]
+    head, body = tiny_model.mask_head, tiny_model.detr.backbone[0].body
     with reference.savings_off(tiny_model):
-        assert not tiny_model.mask_head.split
-        assert norms
-        assert not any(norm.fold for norm in norms)
+        assert isinstance(tiny_model.mask_head, reference.UnsplitMaskHead)
+        assert "forward" not in vars(body.conv1)
         other = tiny_model(*inputs, all_queries)
-    assert tiny_model.mask_head.split
-    assert all(norm.fold for norm in norms)
+    assert tiny_model.mask_head is head
+    assert "forward" in vars(body.conv1)
+    assert type(head).__name__ == "MaskHead"
     for name in ("class_logits", "boxes", "mask_logits"):
         mine, theirs = getattr(ours, name), getattr(other, name)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)

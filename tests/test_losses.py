@@ -20,6 +20,7 @@ from detr_lite.losses import (
 )
 from detr_lite.matching import Matching
 from detr_lite.panoptic_detr import PanopticOutput
+from detr_lite.savings.mask_losses import MaskLossInParts
 
 
 def matching(*pairs):
@@ -251,7 +252,7 @@ def test_a_few_masks_at_a_time_give_the_same_loss_with_less_kept():
         with torch.autograd.graph.saved_tensors_hooks(
             Kept, lambda kept: kept.tensor
         ):
-            losses = MaskLoss(pixels=pixels)(
+            losses = MaskLossInParts(pixels=pixels)(
                 with_masks(logits, pairs), pairs, [truth], (64, 48), 2.0
             )
             kept = Kept.now, Kept.most
@@ -272,7 +273,7 @@ def test_parts_are_weighted_and_reported_as_the_whole_is():
     pairs = matching(*((0, i, i % 2) for i in range(5)))
     logits = torch.randn(5, 4, 4)
     whole, parts = (
-        MaskLoss(focal=2, dice=3, pixels=pixels)(
+        MaskLossInParts(focal=2, dice=3, pixels=pixels)(
             with_masks(logits, pairs), pairs, [truth], (8, 8), 2.0
         )
         for pixels in (10**9, 64)
@@ -289,7 +290,7 @@ def test_gradients_of_parts_do_not_vanish_in_half_precision():
     logits = torch.randn(2, 4, 4, dtype=torch.float16, requires_grad=True)
     gradients = []
     for pixels in (10**9, 64):
-        loss = MaskLoss(pixels=pixels)(
+        loss = MaskLossInParts(pixels=pixels)(
             with_masks(logits, pairs), pairs, [truth], (8, 8), 1e8
         )["loss"]
         gradients += torch.autograd.grad(loss * 2**24, logits)

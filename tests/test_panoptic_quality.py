@@ -6,7 +6,6 @@ import torch
 from panopticapi_pq import averages, count, segments_info, to_colors, to_ids
 from torchmetrics.detection import PanopticQuality as TheirQuality
 
-from detr_lite import panoptic_quality
 from detr_lite.errors import DataError
 from detr_lite.panoptic_quality import PanopticQuality
 
@@ -357,33 +356,6 @@ def test_runs_of_pixels_go_on_from_row_to_row():
         [[1, 1], [1, 1], [2, 2]], {1: 0, 2: 1},
     )  # fmt: skip
     assert quality.iou.tolist() == [3 / 4, 2 / 3, 0, 0]
-
-
-@pytest.mark.parametrize("multiplier", [0, 1, 1 << 40])
-def test_pairs_whose_hashes_are_equal_are_counted_apart(
-    monkeypatch, multiplier
-):
-    """0 makes all hashes equal; the others those of many pairs."""
-    random = np.random.RandomState(3)
-    found, true = random.randint(1, 2**31, (2, 5))[
-        np.arange(2)[:, None, None], random.randint(5, size=(2, 20, 30))
-    ]
-    expected = {}
-    for pair in zip(found.ravel(), true.ravel(), strict=True):
-        expected[pair] = expected.get(pair, 0) + 1
-    monkeypatch.setattr(panoptic_quality, "HASH", multiplier)
-    maps = torch.from_numpy(found), torch.from_numpy(true)
-    assert panoptic_quality._overlaps(*maps) == expected
-
-
-@pytest.mark.parametrize("block", [1, 7, 30, 599, 600, 601])
-def test_blocks_of_any_size_give_the_same(monkeypatch, block):
-    random = np.random.RandomState(4)
-    maps = torch.from_numpy(random.randint(3, size=(2, 20, 30)))
-    wanted = panoptic_quality._overlaps(*maps)
-    monkeypatch.setattr(panoptic_quality, "BLOCK", block)
-    assert panoptic_quality._overlaps(*maps) == wanted
-    assert sum(wanted.values()) == 600
 
 
 def test_id_maps_of_every_integer_type_are_counted():

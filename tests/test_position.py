@@ -84,38 +84,3 @@ def test_last_position_is_the_same_in_pictures_of_all_sizes():
     torch.testing.assert_close(
         small[0, :, -1, -1], large[0, :, -1, -1], rtol=0, atol=1e-5
     )
-
-
-def test_the_kept_encodings_are_those_computed_anew():
-    encode, anew = SinePositionalEncoding(16), SinePositionalEncoding(16)
-    anew.kept = None
-    nothing = torch.zeros(2, 5, 7, dtype=torch.bool)
-    with torch.inference_mode():  # and may be used in training after that
-        first = encode(nothing)
-    again = encode(nothing)
-    assert first.data_ptr() == again.data_ptr()
-    assert not again.is_inference()
-    assert torch.equal(again, anew(nothing))
-    assert torch.equal(encode(nothing[:1, :4]), anew(nothing[:1, :4]))
-    assert len(encode.kept) == 2
-
-
-def test_padded_maps_are_not_given_what_was_kept():
-    encode = SinePositionalEncoding(16)
-    anew = SinePositionalEncoding(16, kept=False)
-    mask = torch.zeros(2, 5, 7, dtype=torch.bool)
-    encode(mask)
-    mask[1, :, 4:] = True
-    assert torch.equal(encode(mask), anew(mask))
-    assert not torch.equal(encode(mask)[1], encode(mask)[0])
-    assert len(encode.kept) == 1
-    assert anew.kept is None
-
-
-def test_another_way_to_encode_does_not_get_what_was_kept(monkeypatch):
-    encode = SinePositionalEncoding(16)
-    mask = torch.zeros(1, 5, 7, dtype=torch.bool)
-    encode(mask)
-    ones = torch.ones(1, 16, 5, 7)
-    monkeypatch.setattr(SinePositionalEncoding, "encode", lambda *_: ones)
-    assert torch.equal(encode(mask), ones)

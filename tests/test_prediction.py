@@ -1,6 +1,7 @@
 """A prediction: at the picture's own size, and it can show itself."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from PIL import Image
 
 from detr_lite.data.batch import pad_images
 from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.errors import ImageError
 from detr_lite.inference.drawing import overlay, sheet
+from detr_lite.inference.loading import load_model
 from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.weights.writing import save_model
 
 MODES = ("union", "original")
 
@@ -162,3 +166,41 @@ def test_a_sheet_lays_pictures_out_in_rows():
         x, y = i % 2 * 10 + 5, i // 2 * 20 + 10
         assert page.getpixel((x, y)) == (i, 0, 0)
     assert page.getpixel((15, 50)) == (255, 255, 255)
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def test_predicting_leaves_each_module_in_its_mode(sure_model, picture):
+    """A frozen detector below a head that trains stays frozen."""
+    sure_model.train()
+    sure_model.detr.eval()
+    before = modes(sure_model)
+    assert len(set(before)) == 2
+    sure_model.predict(picture)
+    assert modes(sure_model) == before
+    with pytest.raises(ImageError):
+        sure_model.predict("nothing.png")
+    assert modes(sure_model) == before
+
+
+def test_threads_predict_with_thresholds_of_their_own(sure_model, scenes):
+    """They share a model, and nothing on it changes."""
+    pictures = [scenes[i].image for i in range(4)]
+    jobs = [(p, t) for p in pictures for t in (0.0, 0.9999)] * 3
+    wanted = [sure_model.predict(p, t).id_map for p, t in jobs]
+    assert len({m.unique().numel() for m in wanted}) > 1
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda job: sure_model.predict(*job), jobs)]
+    assert all(f.id_map.equal(w) for f, w in zip(found, wanted, strict=True))
+    assert sure_model.threshold == sure_model.config.threshold
+
+
+def test_a_threshold_that_was_set_is_saved_with_the_model(
+    sure_model, picture, tmp_path
+):
+    sure_model.threshold = 0.25
+    save_model(sure_model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors", "cpu")
+    assert loaded.threshold == 0.25

@@ -8,6 +8,7 @@ masks together.  It is slow on purpose: the benchmark compares with it, and
 its tests that both give the same.
 """
 
+import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,13 +20,14 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from detr_lite.backbone import FrozenBatchNorm2d
 from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.detr import DETR, found
 from detr_lite.losses import MaskLoss
+from detr_lite.mask_head import MaskHead
 from detr_lite.matching import Matching
 from detr_lite.models import memory_format
 from detr_lite.panoptic_detr import PanopticDETR, PanopticOutput, all_queries
+from detr_lite.savings.folded_norms import fold_norms, unfold_norms
 from detr_lite.targets import Target
 from detr_lite.transformer import MultiHeadAttention
 
@@ -41,12 +43,30 @@ def explicit_attention(self, query, key, value, padding_mask=None) -> Tensor:
     return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
+class UnsplitMaskHead(MaskHead):
+    """A MaskHead that convolves the image again for each query."""
+
+    def _image(self, src_proj: Tensor) -> Tensor:
+        return src_proj
+
+    def _first(self, image: Tensor, maps: Tensor) -> Tensor:
+        image = image.expand(maps.shape[0], -1, -1, -1)
+        return self.lay1(torch.cat((image, maps), 1))
+
+
+def unsplit(head: MaskHead) -> MaskHead:
+    """Return a mask head of the same weights that takes the long way."""
+    other = copy.copy(head)
+    other.__class__ = UnsplitMaskHead
+    other.chunk = None
+    return other
+
+
 @contextmanager
 def savings_off(model: PanopticDETR):
     """Let a model compute as the original does; all is put back after."""
-    folded = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
     head, detr = model.mask_head, model.detr
-    kept = head.split, head.chunk, MultiHeadAttention.forward
+    attention = MultiHeadAttention.forward
     order = torch.contiguous_format
     if not head.lay1.weight.is_contiguous():
         order = memory_format(model.config)
@@ -61,17 +81,15 @@ def savings_off(model: PanopticDETR):
 
     hook = detr.register_forward_pre_hook(four_levels)
     try:
-        for norm in folded:
-            norm.fold = False
+        unfold_norms(model)
         model.to(memory_format=torch.contiguous_format)
-        head.split, head.chunk = False, 10**6
+        model.mask_head = unsplit(head)
         MultiHeadAttention.forward = explicit_attention
         yield model
     finally:
         hook.remove()
-        head.split, head.chunk, MultiHeadAttention.forward = kept
-        for norm in folded:
-            norm.fold = True
+        model.mask_head, MultiHeadAttention.forward = head, attention
+        fold_norms(model)
         model.to(memory_format=order)
 
 
@@ -177,5 +195,4 @@ def mask_step_loss(
         mask_logits=output.mask_logits[rows],
     )
     size = tuple(images.shape[-2:])
-    loss = MaskLoss(pixels=10**12)
-    return loss(matched, pairs, targets, size, count)["loss"]
+    return MaskLoss()(matched, pairs, targets, size, count)["loss"]

@@ -14,7 +14,11 @@ from detr_lite.data.sample import Sample, Split
 from detr_lite.data.subsets import relabel
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.box_ap import BoxAP
-from detr_lite.inference.model import DetectionModel, PanopticModel
+from detr_lite.inference.model import (
+    DetectionModel,
+    PanopticModel,
+    evaluating,
+)
 from detr_lite.panoptic import Panoptic, panoptic_results
 from detr_lite.panoptic_quality import PanopticQuality
 
@@ -78,13 +82,11 @@ def evaluate(
         batch_size = min(max(PIXELS // (limits[0] * limits[1]), 1), 32)
     isthing = [c.isthing for c in categories]
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     starts = range(0, len(split), batch_size)
     if accelerator is not None:
         starts = starts[accelerator.process_index :: accelerator.num_processes]
     counted_batches = []
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluating(model):
         for start in progress(starts) if progress else starts:
             quality = PanopticQuality(len(isthing))
             box_ap = BoxAP(len(isthing))
@@ -127,7 +129,6 @@ def evaluate(
                         dict(zip(ids.tolist(), labels.tolist(), strict=True)),
                         ids[sample.crowd].tolist(),
                     )
-    model.train(was_training)
     quality, box_ap = _sums(counted_batches, len(isthing), accelerator)
     if not box_ap.segments:
         raise DataError(

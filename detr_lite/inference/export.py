@@ -141,7 +141,7 @@ def _metadata(model: nn.Module) -> dict:
     return {
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
-        "threshold": model.config.threshold,
+        "threshold": model.threshold,
         "categories": [asdict(c) for c in model.categories],
         "config": asdict(model.config),
     }

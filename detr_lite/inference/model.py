@@ -1,5 +1,8 @@
 """The models that a user holds: they know their classes and can predict."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +11,7 @@ from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories
 from detr_lite.data.images import read_image
 from detr_lite.data.resizing import resize_picture
-from detr_lite.detr import DetrOutput
+from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError
 from detr_lite.inference.results import Detections, Prediction
 from detr_lite.inference.summary import trainable_summary
@@ -45,16 +48,15 @@ class PanopticModel(PanopticDETR):
         mode: what becomes of masks of one stuff class; "union" makes one
             segment of them, "original" does as the original's code.
         """
+        if threshold is None:
+            threshold = self.threshold
+
+        def keep(detection: DetrOutput) -> Tensor:
+            return found(detection.class_logits, threshold)
+
         picture, small = _fitted(self, image)
-        kept_threshold, was_training = self.threshold, self.training
-        self.eval()
-        try:
-            if threshold is not None:
-                self.threshold = threshold
-            output = self(*pad_images([small]))
-        finally:
-            self.threshold = kept_threshold
-            self.train(was_training)
+        with evaluating(self):
+            output = self(*pad_images([small]), keep)
         size = tuple(small.shape[1:])
         result = panoptic_results(
             output,
@@ -87,12 +89,16 @@ class DetectionModel(nn.Module):
     Args:
         config: the sizes to build it with; `masks` is False.
         categories: what its labels mean.
+
+    Attributes:
+        threshold: how sure a query must be, at first the configuration's.
     """
 
     def __init__(self, config: ModelConfig, categories: Categories):
         super().__init__()
         self.detr = build_detr(config)
         self.config, self.categories = config, categories
+        self.threshold = config.threshold
 
     def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
         """Find boxes; see DETR.forward."""
@@ -109,14 +115,10 @@ class DetectionModel(nn.Module):
         it.  Source: PostProcess in the original.
         """
         if threshold is None:
-            threshold = self.config.threshold
+            threshold = self.threshold
         picture, small = _fitted(self, image)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             output = self(*pad_images([small]))
-        finally:
-            self.train(was_training)
         scores, labels = output.class_logits[0].softmax(-1)[:, :-1].max(-1)
         height, width = picture.shape[1:]
         size = scores.new_tensor([width, height, width, height])
@@ -131,6 +133,22 @@ class DetectionModel(nn.Module):
     def trainable_summary(self) -> str:
         """Return a table of the parts and what training changes of them."""
         return trainable_summary(self)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a model in eval mode; then each module is as it was.
+
+    A model that is in eval mode is not touched, so threads may share it.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _fitted(

@@ -12,9 +12,10 @@ from detr_lite.data.batch import Batch
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import ConfigError
 from detr_lite.inference.model import PanopticModel
-from detr_lite.losses import DetectionLoss, MaskLoss
+from detr_lite.losses import DetectionLoss
 from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.models import build_resnet, memory_format
+from detr_lite.savings.mask_losses import MaskLossInParts
 from detr_lite.training.batches import BatchOrder
 from detr_lite.training.pretraining import PixelClassifier, pixel_loss
 from detr_lite.training.recipes import Engine, Phase, Recipe, learning_rate
@@ -48,7 +49,7 @@ class PhaseTrainer:
         self.no_object_weight = recipe.no_object_weight
         self.matcher = HungarianMatcher()
         self.detection_loss = DetectionLoss(recipe.no_object_weight)
-        self.mask_loss = MaskLoss()
+        self.mask_loss = MaskLossInParts()
         categories = order.split.categories
         self.isthing = torch.tensor([c.isthing for c in categories])
         self.memory_format = memory_format(recipe.model)

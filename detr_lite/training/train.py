@@ -173,7 +173,6 @@ def train(
                     accelerator=accelerator,
                 )
                 run.evaluated(phase, done, evaluation)
-                trainer.bare.train(phase.name != "masks")
             if not last:
                 run.checkpoint(model, trainer, number, done)
         run.phase_done(model, number)

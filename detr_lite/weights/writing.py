@@ -1,7 +1,7 @@
 """Writing weights: whole models, in our layout or another, and backbones."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -70,9 +70,10 @@ def _plain(state: State) -> State:
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:
+    config = replace(model.config, threshold=model.threshold)
     return {
         "format": FORMAT,
-        "config": json.dumps(asdict(model.config)),
+        "config": json.dumps(asdict(config)),
         "categories": json.dumps([asdict(c) for c in model.categories]),
     }
 

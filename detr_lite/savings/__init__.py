@@ -1,0 +1,1 @@
+"""Savings that the chapters leave out: the same answers for less."""
