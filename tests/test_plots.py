@@ -148,7 +148,7 @@ def test_live_curves_redraw_one_display(monkeypatch):
     curves = LiveCurves()
     for step in (20, 40):
         curves.watch(
-            Progress("boxes", step, 40, 0, 1.0, {"loss": 1 / step}, {})
+            Progress("boxes", 0, step, 40, 0, 1.0, {"loss": 1 / step}, {})
         )
     assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
 

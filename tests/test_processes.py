@@ -160,6 +160,7 @@ def test_processes_leave_one_log_and_one_model(folder):
     assert {p.name for p in (folder / "whole").iterdir()} == {
         ".detr-lite",
         "log.jsonl",
+        "recipe.json",
         "metrics.json",
         "model.safetensors",
     }

@@ -12,7 +12,6 @@ from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
-from detr_lite.data.transforms import TrainTransform
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
 from detr_lite.training import recipes
@@ -109,7 +108,7 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
     assert heard["recipe"].seed == 5
     assert [p.name for p in heard["recipe"].phases] == ["joint"]
     assert len(heard["validation"]) == 4
-    assert heard["transform"] is None  # pictures are small
+    assert not heard["recipe"].augment  # images are small
 
 
 def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
@@ -137,7 +136,7 @@ def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
     assert command("--preset", "coco", "--data", coco, "--out", out) == 130
     assert heard["recipe"].model.num_classes == 8
     assert heard["recipe"].model.num_queries == 100
-    assert isinstance(heard["transform"], TrainTransform)
+    assert heard["recipe"].augment
 
 
 def test_the_coco_preset_asks_for_imagenets_backbone(monkeypatch, scenes):

@@ -115,6 +115,7 @@ def test_a_finished_run_leaves_only_its_results(whole):
     names = {p.name for p in whole.folder.iterdir()}
     assert names == {
         ".detr-lite",
+        "recipe.json",
         "backbone.safetensors",
         "log.jsonl",
         "metrics.json",
@@ -403,7 +404,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         run(tmp_path, scenes, checkpoint_seconds=0)
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {".detr-lite", "log.jsonl"}
+    assert left == {".detr-lite", "log.jsonl", "recipe.json"}
 
 
 class Without(Part):
@@ -496,3 +497,36 @@ def test_narrow_models_keep_off_channels_last(width, wanted, bottleneck):
         bottleneck=bottleneck,
     )
     assert memory_format(config) is wanted
+
+
+class KillAt:
+    """Stops a run in a phase, told by its place in the recipe."""
+
+    def __init__(self, number, step):
+        self.place = number, step
+
+    def __call__(self, progress):
+        if (progress.number, progress.step) == self.place:
+            raise KeyboardInterrupt
+
+
+def test_phases_may_share_a_name(scenes, tmp_path):
+    """The second goes on where the first has ended, and so may a resumed."""
+    backbone, boxes, masks = (
+        next(p for p in TINY.phases if p.name == name)
+        for name in ("backbone", "boxes", "masks")
+    )
+    phases = (backbone, boxes, masks, boxes, masks)
+    recipe = replace(TINY, phases=phases)
+    seen = []
+    whole = run(tmp_path / "whole", scenes, recipe, watch=seen.append)
+    assert sorted({p.number for p in seen}) == [0, 1, 2, 3, 4]
+    with ProgressBar(recipe) as bar:
+        for progress in seen:
+            bar.watch(progress)
+        assert bar._bar.n == sum(p.steps for p in recipe.phases)
+    out = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        run(out, scenes, recipe, watch=KillAt(4, 2), checkpoint_seconds=0)
+    again = run(out, scenes, recipe, resume=True)
+    assert same_weights(again.model, whole.model)

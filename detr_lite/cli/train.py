@@ -1,6 +1,7 @@
 """detr-lite train."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +22,18 @@ SEVERAL = (
 
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--preset",
         default="quick",
         metavar="quick|full|coco|finetune",
         help="quick (default) and full: the scenes' model; coco: the "
         "paper's; finetune: go on from weights of --from",
+    )
+    what.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="do a run again: the recipe.json of its folder",
     )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
@@ -70,7 +77,12 @@ def add_arguments(parser) -> None:
         action="store_true",
         help="go on with the run in DIR where it stopped",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="(default: 0, or the recipe's)",
+    )
     engine = parser.add_argument_group(
         "speed and memory", "The losses of a step stay the same."
     )
@@ -113,11 +125,11 @@ def run(args) -> None:
     )
     recipe, start, *splits = _recipe_and_data(args)
     options = {"resume": args.resume, "engine": engine, "start": start}
-    options["transform"] = _transform(args, recipe)
     if os.environ.get("RANK", "0") != "0":
         train(recipe, *splits, args.out, **options)
         return  # what is to be said, the first process says
-    print(f"Preset {args.preset}; the result goes to {args.out}.")
+    what = f"Recipe {args.recipe}" if args.recipe else f"Preset {args.preset}"
+    print(f"{what}; the result goes to {args.out}.")
     if start is not None and start.load_report:
         print(start.load_report)
     print("\n".join(describe(recipe, len(splits[0]))))
@@ -137,7 +149,10 @@ def _recipe_and_data(args):
         with_steps,
     )
 
-    recipe, start = preset(args.preset, seed=args.seed), None
+    if args.recipe:
+        return _again(args)
+    seed = 0 if args.seed is None else args.seed
+    recipe, start = preset(args.preset, seed=seed), None
     if (args.preset == "finetune") != (args.start is not None):
         raise ConfigError(
             "The preset finetune and --from go together: name the weights to "
@@ -146,8 +161,8 @@ def _recipe_and_data(args):
     splits = _splits(args)
     categories = splits[0].categories
     if args.start is not None:
-        start = _start(args, categories)
-        recipe = finetune(start.config, seed=args.seed)
+        start = _start(args.start, categories, seed)
+        recipe = finetune(start.config, seed=seed)
     elif args.data:
         config = replace(recipe.model, num_classes=len(categories))
         recipe = replace(recipe, model=config)
@@ -158,6 +173,44 @@ def _recipe_and_data(args):
     if args.lr is not None:
         recipe = scaled_rates(recipe, args.lr)
     return recipe, start, *splits
+
+
+def _again(args):
+    """Return what _recipe_and_data does, of a run that is done again."""
+    from detr_lite.data.scenes import SceneSplit
+    from detr_lite.data.subsets import fingerprint
+    from detr_lite.training.recipe_files import read_recipe
+
+    if args.joint or args.steps is not None or args.lr is not None:
+        raise ConfigError(
+            "--recipe does a run again as it was; leave --joint, --steps and "
+            "--lr out, or change the file."
+        )
+    file = read_recipe(args.recipe)
+    recipe, wanted = file.recipe, [*file.data.values()]
+    if args.seed is not None:
+        recipe = replace(recipe, seed=args.seed)
+    if args.data:
+        splits = _splits(args)
+    elif all("scenes" in data for data in wanted):
+        scenes = [data["scenes"] for data in wanted]
+        splits = tuple(SceneSplit(s["seed"], s["count"]) for s in scenes)
+    else:
+        raise ConfigError(
+            f"{args.recipe} is of a run on data of its own; name their "
+            "folder with --data."
+        )
+    for split, data in zip(splits, wanted, strict=True):
+        if fingerprint(split) != data:
+            print(
+                f"These are other data than those of {args.recipe}; so the "
+                "result will be another one.",
+                file=sys.stderr,
+            )
+            break
+    name = args.start or file.start
+    start = name and _start(name, splits[0].categories, recipe.seed)
+    return recipe, start or None, *splits
 
 
 def _splits(args):
@@ -184,21 +237,11 @@ def _splits(args):
     return (data, held) if held else split_off(data, 0.1)
 
 
-def _transform(args, recipe):
-    """Return the changes of pictures; small ones are mirrored and no more."""
-    from detr_lite.data.transforms import TrainTransform
-
-    photographs = args.preset in ("coco", "finetune")
-    if photographs and recipe.model.shortest >= max(TrainTransform().before):
-        return TrainTransform()
-    return None
-
-
-def _start(args, categories):
+def _start(name: str, categories, seed: int):
     """Return the weights to go on from, for the classes of the data."""
     import torch
 
     from detr_lite.inference.loading import load_model
 
-    torch.manual_seed(args.seed)  # what the file lacks starts at random
-    return load_model(args.start, "cpu", masks=True, categories=categories)
+    torch.manual_seed(seed)  # what the file lacks starts at random
+    return load_model(name, "cpu", masks=True, categories=categories)

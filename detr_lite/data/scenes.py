@@ -246,6 +246,17 @@ class SceneSplit(Sequence[Sample]):
             name=f"{index:06d}",
         )
 
+    @property
+    def fingerprint(self) -> dict:
+        """What the scenes follow from."""
+        return {
+            "scenes": {
+                "version": VERSION,
+                "seed": self.seed,
+                "count": len(self),
+            }
+        }
+
     def sha256(self) -> str:
         """Return the hash of every pixel, id and label of the split."""
         digest = hashlib.sha256()

@@ -1,7 +1,9 @@
 """Views of a split: some of its samples, or other labels of the same."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
 
 from torch import tensor
 
@@ -28,6 +30,29 @@ class Part(Sequence[Sample]):
         """Return (H, W) of each picture, if the split knows them."""
         sizes = self._split.sizes
         return [sizes[i] for i in self._indices]
+
+    @property
+    def fingerprint(self) -> dict:
+        """That of the whole split, and which samples."""
+        return fingerprint(self._split) | {
+            "samples": _hash(list(self._indices))
+        }
+
+
+def fingerprint(split: Split) -> dict:
+    """Return what tells a split from others, as JSON can hold it.
+
+    A split may have it as an attribute; of others only the number of samples
+    and the classes are known.
+    """
+    known = getattr(split, "fingerprint", None)
+    if known is None:
+        known = {"kind": type(split).__name__, "images": len(split)}
+    return known | {"classes": _hash([asdict(c) for c in split.categories])}
+
+
+def _hash(content) -> str:
+    return f"sha256 {sha256(json.dumps(content).encode()).hexdigest()}"
 
 
 def split_off(split: Split, part: float) -> tuple[Part, Part]:

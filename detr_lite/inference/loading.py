@@ -117,9 +117,10 @@ def load_model(
             f"{path} describes a model that cannot be built ({error}); "
             "train it again."
         ) from None
-    model.load_report = _load_adapted(
+    report = _load_adapted(
         model, state, path, config, old if old_known else None
     )
+    model.load_report = replace(report, source=str(source))
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).eval()

@@ -50,6 +50,9 @@ class Recipe:
             see BatchOrder.
         imagenet: start from the backbone's ImageNet weights, not from those
             of the scenes.
+        augment: resize images at random and cut parts of them, as the
+            original does (TrainTransform); otherwise half are mirrored and
+            no more.
     """
 
     phases: tuple[Phase, ...]
@@ -60,6 +63,7 @@ class Recipe:
     freeze_stem: bool = False
     by_shape: bool = False
     imagenet: bool = False
+    augment: bool = False
 
     def starts_from_scratch(self) -> bool:
         """Return whether the backbone is trained before the boxes."""
@@ -150,6 +154,7 @@ PRESETS = {
         freeze_stem=True,
         by_shape=True,
         imagenet=True,
+        augment=True,
     ),
     # From panoptic weights, for hundreds of pictures rather than 100,000.
     # Half of the paper's rate: a step has an eighth of its pictures, and
@@ -208,9 +213,14 @@ def finetune(config: ModelConfig, **changes) -> Recipe:
 
     The weight of "no object" goes with their number: 0.1 belongs to 100
     queries, of which a few find something, and 0.4 to the scenes' 12.
+    Models that work on images of COCO's size learn from parts of them, too.
     """
-    weight = min(0.4, 10 / config.num_queries)
-    return preset("finetune", model=config, no_object_weight=weight, **changes)
+    chosen = {
+        "model": config,
+        "no_object_weight": min(0.4, 10 / config.num_queries),
+        "augment": config.shortest >= 600,
+    }
+    return preset("finetune", **chosen | changes)
 
 
 def with_steps(recipe: Recipe, steps: int) -> Recipe:

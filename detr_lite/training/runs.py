@@ -21,7 +21,7 @@ from torch import Tensor
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.files.output import cannot_write, staged, staged_file
 from detr_lite.inference.evaluation import Evaluation
-from detr_lite.training.recipes import Phase
+from detr_lite.training.recipe_files import NAME
 from detr_lite.weights.catalog import BACKBONE_FILE
 from detr_lite.weights.writing import save_backbone, save_model
 
@@ -32,6 +32,7 @@ class Progress:
 
     Attributes:
         phase: its name.
+        number: its place in the recipe, from 0.
         step: steps done in it, of `steps`.
         resumed: of them, those done before the run was resumed in it.
         seconds: of the run, in all its parts if it was resumed.
@@ -40,6 +41,7 @@ class Progress:
     """
 
     phase: str
+    number: int
     step: int
     steps: int
     resumed: int
@@ -71,7 +73,7 @@ class Run:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.metrics: dict[str, float] = {}
-        self.resumed: dict[str, int] = {}  # phase: steps
+        self.resumed: dict[int, int] = {}  # number of a phase: steps
 
     @property
     def path(self) -> Path:
@@ -83,8 +85,11 @@ class Run:
         """Where the log is, a line of JSON for each report."""
         return self.out / "log.jsonl"
 
-    def start(self, model, resume: bool) -> tuple[int, int, dict]:
-        """Return the phase and step to begin at, and the trainer's state."""
+    def start(self, model, resume: bool, about: str) -> tuple[int, int, dict]:
+        """Return the phase and step to begin at, and the trainer's state.
+
+        about: the text of the run's recipe file.
+        """
         if resume:
             return self._resume(model)
         if self.path.exists() or (self.out / "model.safetensors").exists():
@@ -96,6 +101,7 @@ class Run:
         if self.main:
             with staged(self.out, "train") as stage:
                 (stage / "log.jsonl").write_text("")
+                (stage / NAME).write_text(about)
         return 0, 0, {}
 
     def _resume(self, model) -> tuple[int, int, dict]:
@@ -138,8 +144,7 @@ class Run:
                 size = self.log.stat().st_size
                 os.truncate(self.log, min(saved["log"], size))
         if saved["step"]:
-            phase = self.recipe.phases[saved["phase"]]
-            self.resumed[phase.name] = saved["step"]
+            self.resumed[saved["phase"]] = saved["step"]
         return saved["phase"], saved["step"], saved["trainer"]
 
     def restore_random_state(self) -> None:
@@ -154,8 +159,9 @@ class Run:
             self.sums[name] = self.sums.get(name, 0.0) + value.detach()
         self.count += 1
 
-    def report(self, phase: Phase, step: int) -> None:
-        """Tell and log the mean losses since the last report."""
+    def report(self, number: int, step: int) -> None:
+        """Tell and log a phase's mean losses since the last report."""
+        phase = self.recipe.phases[number]
         names = list(self.sums)
         sums = torch.stack([self.sums[name].float() for name in names])
         sums = self.accelerator.reduce(sums, "mean").tolist()
@@ -169,24 +175,27 @@ class Run:
                 f"The loss of phase {phase.name} became {means['loss']} "
                 f"before step {step}; lower the learning rate."
             )
-        self._tell(phase, step, means)
+        self._tell(number, step, means)
         self._log({"phase": phase.name, "step": step, **means})
 
-    def evaluated(self, phase: Phase, step: int, evaluation) -> None:
+    def evaluated(self, number: int, step: int, evaluation) -> None:
         """Tell and log the figures of an evaluation."""
+        phase = self.recipe.phases[number]
         self.metrics = evaluation.metrics
-        self._tell(phase, step, {})
+        self._tell(number, step, {})
         self._log({"phase": phase.name, "step": step, **self.metrics})
 
-    def _tell(self, phase: Phase, step: int, losses: dict) -> None:
+    def _tell(self, number: int, step: int, losses: dict) -> None:
+        phase = self.recipe.phases[number]
         if self.watch and self.main:
             seconds = time.monotonic() - self.began
             self.watch(
                 Progress(
                     phase.name,
+                    number,
                     step,
                     phase.steps,
-                    self.resumed.get(phase.name, 0),
+                    self.resumed.get(number, 0),
                     seconds,
                     losses,
                     self.metrics,

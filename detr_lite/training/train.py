@@ -22,6 +22,7 @@ them see.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
 from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
 from detr_lite.training.phases import PhaseTrainer
+from detr_lite.training.recipe_files import recipe_json
 from detr_lite.training.recipes import TRAIN_COUNTS, Engine, Recipe
 from detr_lite.training.runs import Progress, Run
 
@@ -71,9 +73,9 @@ def train(
 ) -> TrainResult:
     """Train a model and write it to a folder.
 
-    Writes log.jsonl (a line each log_every steps and each evaluation),
-    checkpoint.pt (to resume from), backbone.safetensors, model.safetensors
-    and metrics.json.
+    Writes recipe.json (to do the run again), log.jsonl (a line each
+    log_every steps and each evaluation), checkpoint.pt (to resume from),
+    backbone.safetensors, model.safetensors and metrics.json.
 
     Args:
         recipe: what to do.
@@ -89,7 +91,7 @@ def train(
             original); then the recipe may consist of phase "masks" alone.
         engine: how it is run: precision, memory, workers.
         transform: makes of a sample and a torch.Generator the sample that
-            the model sees; by default half of the pictures are mirrored.
+            the model sees, instead of what the recipe says.
         start: a model to go on from, as `load_model` returns it; it has the
             recipe's configuration and the data's categories.
     """
@@ -112,13 +114,25 @@ def train(
     run = Run(
         recipe, engine, Path(out), accelerator, watch, checkpoint_seconds
     )
-    first_phase, first_step, state = run.start(model, resume)
+    report = getattr(start, "load_report", None)
+    about = recipe_json(
+        recipe,
+        engine,
+        train_split,
+        validation,
+        None if report is None else report.source,
+    )
+    first_phase, first_step, state = run.start(model, resume, about)
     evaluation = None
     first_with_masks = None
-    report = getattr(start, "load_report", None)
     if start is None or (report and report.missing):  # no masks so far
         first_with_masks = next(
-            (p for p in recipe.phases if p.name in ("masks", "joint")), None
+            (
+                number
+                for number, phase in enumerate(recipe.phases)
+                if phase.name in ("masks", "joint")
+            ),
+            None,
         )
     share = Share(
         accelerator.process_index,
@@ -126,6 +140,10 @@ def train(
         engine.accumulate,
     )
     limits = (recipe.model.shortest, recipe.model.longest)
+    if transform is None and recipe.augment:
+        from detr_lite.data.transforms import TrainTransform  # torchvision
+
+        transform = TrainTransform()
     for number, phase in enumerate(recipe.phases):
         if number < first_phase:
             continue
@@ -144,7 +162,7 @@ def train(
             trainer.load_state(state)
             # Last: making this trainer has drawn random numbers too.
             run.restore_random_state()
-        elif phase is first_with_masks:
+        elif number == first_with_masks:
             decoder = model.detr.transformer.decoder
             model.bbox_attention.start_from(decoder.layers[-1].multihead_attn)
         every = -(-phase.steps // evaluations)
@@ -162,7 +180,7 @@ def train(
             done = step + 1
             last = done == phase.steps
             if done % log_every == 0 or last:
-                run.report(phase, done)
+                run.report(number, done)
             if last:
                 trainer.finish()
             if (done % every == 0 or last) and phase.name != "backbone":
@@ -172,7 +190,7 @@ def train(
                     masks=phase.name != "boxes",
                     accelerator=accelerator,
                 )
-                run.evaluated(phase, done, evaluation)
+                run.evaluated(number, done, evaluation)
             if not last:
                 run.checkpoint(model, trainer, number, done)
         run.phase_done(model, number)
@@ -257,10 +275,8 @@ class ProgressBar:
     def __init__(self, recipe: Recipe):
         from tqdm import tqdm
 
-        self._before, total = {}, 0
-        for phase in recipe.phases:
-            self._before[phase.name] = total
-            total += phase.steps
+        steps = [phase.steps for phase in recipe.phases]
+        self._before, total = [0, *accumulate(steps)], sum(steps)
         self._bar = tqdm(total=total, unit="step", smoothing=0.05)
         self._losses: dict[str, float] = {}
 
@@ -281,7 +297,7 @@ class ProgressBar:
         self._bar.set_postfix_str(
             ", ".join(f"{k} {v:.3f}" for k, v in shown.items()), refresh=False
         )
-        before = self._before[progress.phase]
+        before = self._before[progress.number]
         if not self._bar.n:  # a resumed run's rate is that of its new steps
             begun = before + progress.resumed
             self._bar.initial = self._bar.n = self._bar.last_print_n = begun

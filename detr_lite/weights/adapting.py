@@ -23,11 +23,13 @@ class LoadReport:
         missing: tensors that the file lacks, which start at random.
         unexpected: tensors of the file that the model has no place for.
         changed: a sentence for each thing that was made anew.
+        source: the name or file that was loaded.
     """
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    source: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.changed)
