@@ -10,7 +10,7 @@ from PIL import Image
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import ResultWriter, write_split
+from detr_lite.data.coco.writer import SubmissionWriter, write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
@@ -82,7 +82,9 @@ def test_what_is_saved_gives_the_pq_that_is_printed(data, tmp_path, capsys):
 
 def test_areas_and_boxes_are_those_of_the_pngs(data, sure_model, tmp_path):
     split = CocoPanoptic.from_folder(data)
-    writer = ResultWriter(tmp_path, split.categories, sure_model.categories)
+    writer = SubmissionWriter(
+        tmp_path, split.categories, sure_model.categories
+    )
     evaluate(sure_model, split, results=writer.add)
     writer.close()
     for ids, segments in read(tmp_path)[1].values():
@@ -99,7 +101,7 @@ def test_a_class_that_the_data_lack_becomes_void(scenes, tmp_path):
     more = Categories(
         [*SCENE_CATEGORIES, Category(99, "moon", False, (1, 2, 3))]
     )
-    writer = ResultWriter(tmp_path, SCENE_CATEGORIES, more)
+    writer = SubmissionWriter(tmp_path, SCENE_CATEGORIES, more)
     id_map = torch.ones(96, 96, dtype=torch.int32)
     id_map[:7] = 2
     moon, ball = (
@@ -115,7 +117,7 @@ def test_a_class_that_the_data_lack_becomes_void(scenes, tmp_path):
 
 
 def test_two_pictures_of_one_name_are_refused(scenes, tmp_path):
-    writer = ResultWriter(tmp_path, SCENE_CATEGORIES, SCENE_CATEGORIES)
+    writer = SubmissionWriter(tmp_path, SCENE_CATEGORIES, SCENE_CATEGORIES)
     empty = Panoptic(torch.zeros(96, 96, dtype=torch.int32), ())
     writer.add(scenes[0], empty)
     with pytest.raises(DataError, match=r"both be written as .*\.png"):

@@ -151,7 +151,7 @@ def test_wrong_classes_are_refused(content, capsys, tmp_path, text):
 def test_two_pictures_of_one_stem_are_refused(content, capsys):
     Image.new("RGB", (40, 30)).save("photos/a.png")
     content["images"].append({"id": 4, "file_name": "a.png"})
-    refused(content, capsys, "two pictures are named a")
+    refused(content, capsys, "both be written as a.png")
 
 
 def test_a_folder_with_something_in_it_is_refused(content, tmp_path):

@@ -19,7 +19,8 @@ from detr_lite.inference.drawing import boxes_overlay
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import DetectionModel, build_model
-from detr_lite.inference.results import Detections
+from detr_lite.inference.results import Prediction
+from detr_lite.panoptic import Segment
 from detr_lite.weights.writing import save_model
 
 
@@ -95,12 +96,12 @@ def test_detections_show_themselves_in_a_notebook(detector, scenes):
 
 
 def test_a_box_is_drawn_in_its_classs_color_where_it_is():
-    found = Detections(
+    found = Prediction(
         torch.full((3, 100, 100), 100, dtype=torch.uint8),
-        torch.tensor([2]),
-        torch.tensor([0.9]),
-        torch.tensor([[20.0, 40.0, 80.0, 90.0]]),
+        None,
+        (Segment(1, 2, 0.9, 0, 0, (0.5, 0.65, 0.6, 0.5)),),
         SCENE_CATEGORIES,
+        None,
     )
     drawn = np.asarray(boxes_overlay(found, smallest=100))
     color = SCENE_CATEGORIES[2].color

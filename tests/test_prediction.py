@@ -1,7 +1,9 @@
 """A prediction: at the picture's own size, and it can show itself."""
 
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -67,7 +69,8 @@ def test_a_threshold_of_one_finds_nothing(sure_model, picture):
     assert prediction.segments == ()
     assert (prediction.id_map == 0).all()
     assert prediction.attention_maps.shape[0] == 0
-    assert prediction.segments_info() == []
+    assert len(prediction) == len(prediction.boxes) == 0
+    assert prediction.query_boxes.shape == (0, 4)
     assert prediction.overlay().width > 0
 
 
@@ -109,16 +112,29 @@ def test_predicting_has_no_dropout(sure_model, picture):
 
 
 def test_a_segments_box_is_in_pixels_and_inside(prediction):
-    for info, s in zip(
-        prediction.segments_info(), prediction.segments, strict=True
+    for box, s in zip(
+        prediction.query_boxes, prediction.segments, strict=True
     ):
-        x, y, w, h = info["bbox"]
         cx, cy, width, height = (96 * v for v in s.box)
-        assert x == pytest.approx(max(cx - width / 2, 0), abs=0.51)
-        assert y == pytest.approx(max(cy - height / 2, 0), abs=0.51)
-        assert x + w == pytest.approx(min(cx + width / 2, 96), abs=0.51)
-        assert y + h == pytest.approx(min(cy + height / 2, 96), abs=0.51)
-        assert info["category_id"] == prediction.categories[s.label].id
+        assert box.tolist() == pytest.approx(
+            [
+                max(cx - width / 2, 0),
+                max(cy - height / 2, 0),
+                min(cx + width / 2, 96),
+                min(cy + height / 2, 96),
+            ],
+            abs=1e-4,
+        )
+    for box, s in zip(
+        prediction.boxes.tolist(), prediction.segments, strict=True
+    ):
+        rows, columns = np.nonzero(prediction.id_map.numpy() == s.id)
+        assert box == [
+            columns.min(),
+            rows.min(),
+            columns.max() + 1,
+            rows.max() + 1,
+        ]
 
 
 def test_a_prediction_shows_itself_in_a_notebook(prediction):
@@ -204,3 +220,39 @@ def test_a_threshold_that_was_set_is_saved_with_the_model(
     save_model(sure_model, tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors", "cpu")
     assert loaded.threshold == 0.25
+
+
+def test_a_prediction_has_the_name_of_its_file(sure_model, picture, tmp_path):
+    path = tmp_path / "beach.day.png"
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    assert sure_model.predict(path).name == "beach.day"
+    assert sure_model.predict(str(path)).name == "beach.day"
+    assert sure_model.predict(picture).name == "image"
+
+
+def test_a_prediction_saves_its_drawing(prediction, tmp_path):
+    prediction.save(tmp_path / "found.png")
+    with Image.open(tmp_path / "found.png") as saved:
+        assert np.array_equal(saved, prediction.overlay())
+
+
+class Detections:
+    """Stands for supervision's class of that name."""
+
+    def __init__(self, **fields):
+        vars(self).update(fields)
+
+
+def test_supervision_gets_boxes_masks_and_names(prediction, monkeypatch):
+    module = ModuleType("supervision")
+    module.Detections = Detections
+    monkeypatch.setitem(sys.modules, "supervision", module)
+    found = prediction.to_supervision()
+    assert np.array_equal(found.xyxy, prediction.boxes.numpy())
+    assert found.class_id.tolist() == [s.label for s in prediction.segments]
+    assert found.confidence.tolist() == prediction.scores.tolist()
+    for mask, segment, name in zip(
+        found.mask, prediction.segments, found.data["class_name"], strict=True
+    ):
+        assert mask.sum() == segment.area
+        assert name == SCENE_CATEGORIES[segment.label].name

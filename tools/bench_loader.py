@@ -12,6 +12,7 @@ allocator then no longer asks the system for each picture's memory anew.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -26,7 +27,6 @@ from torch.utils.data import DataLoader, Dataset
 from detr_lite.data.batch import make_target
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.format import Files, ids_to_rgb
-from detr_lite.data.coco.writer import write_json
 from detr_lite.targets import boxes_from_id_map
 
 HEIGHT, WIDTH, SEGMENTS = 480, 640, 12
@@ -87,14 +87,12 @@ def write_data(folder: Path, pictures: int) -> CocoPanoptic:
             }
         )
     categories = [{"id": 1, "name": "thing", "isthing": 1}]
-    write_json(
-        folder / "panoptic.json",
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": categories,
-        },
-    )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    (folder / "panoptic.json").write_text(json.dumps(content))
     return CocoPanoptic.from_folder(folder)
 
 

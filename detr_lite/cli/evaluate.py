@@ -48,7 +48,7 @@ def run(args) -> None:
     """Evaluate a model, print its figures, and write them if asked."""
     from tqdm import tqdm
 
-    from detr_lite.data.coco.writer import ResultWriter
+    from detr_lite.data.coco.writer import SubmissionWriter
     from detr_lite.data.scenes import (
         VALIDATION_COUNT,
         VALIDATION_SEED,
@@ -82,7 +82,9 @@ def run(args) -> None:
         writer = None
         if args.save:
             stage = stack.enter_context(staged(args.save, "evaluate"))
-            writer = ResultWriter(stage, split.categories, model.categories)
+            writer = SubmissionWriter(
+                stage, split.categories, model.categories
+            )
         result = evaluate(
             model,
             split,

@@ -39,7 +39,7 @@ def run(args) -> None:
     from detr_lite.data.images import pictures_in
     from detr_lite.inference.loading import load_model
     from detr_lite.inference.options import Speed
-    from detr_lite.inference.writing import write_detections, write_predictions
+    from detr_lite.inference.writing import write_predictions
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
@@ -64,12 +64,12 @@ def run(args) -> None:
         predictions = (
             (path, model.predict(path, args.threshold, **mode)) for path in bar
         )
-        if model.config.masks:
-            write_predictions(
-                predictions, used(model.categories), Path(args.out)
-            )
-        else:
-            write_detections(predictions, Path(args.out))
+        write_predictions(
+            predictions,
+            used(model.categories),
+            Path(args.out),
+            model.config.masks,
+        )
     count = f"{len(paths)} picture{'s' * (len(paths) > 1)}"
     if model.config.masks:
         print(f"{count} segmented; the results are in {args.out}.")

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories
 from detr_lite.data.images import read_image
 from detr_lite.data.resizing import resize_picture
 from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError
-from detr_lite.inference.results import Detections, Prediction
+from detr_lite.inference.results import Prediction
 from detr_lite.inference.summary import trainable_summary
 from detr_lite.models import (
     ModelConfig,
@@ -21,7 +21,7 @@ from detr_lite.models import (
     memory_format,
     panoptic_parts,
 )
-from detr_lite.panoptic import panoptic_results
+from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import PanopticDETR
 
 
@@ -74,6 +74,7 @@ class PanopticModel(PanopticDETR):
             segments=result.segments,
             categories=self.categories,
             attention_maps=output.attention_maps[shown].cpu(),
+            name=_name(image),
         )
 
     def trainable_summary(self) -> str:
@@ -105,7 +106,7 @@ class DetectionModel(nn.Module):
         return self.detr(images, padding_mask)
 
     @torch.inference_mode()
-    def predict(self, image, threshold: float | None = None) -> Detections:
+    def predict(self, image, threshold: float | None = None) -> Prediction:
         """Return the boxes in one picture whose class is sure enough.
 
         image: a path, PIL image, array or tensor; see read_image.
@@ -120,15 +121,18 @@ class DetectionModel(nn.Module):
         with evaluating(self):
             output = self(*pad_images([small]))
         scores, labels = output.class_logits[0].softmax(-1)[:, :-1].max(-1)
-        height, width = picture.shape[1:]
-        size = scores.new_tensor([width, height, width, height])
-        corners = cxcywh_to_xyxy(output.boxes[0]).clamp(0, 1) * size
         order = scores.argsort(descending=True, stable=True)
         order = order[scores[order] > threshold]
-        labels, scores, corners = (
-            x[order].cpu() for x in (labels, scores, corners)
+        columns = (order, labels[order], scores[order], output.boxes[0][order])
+        segments = tuple(
+            Segment(number, label, score, 0, query, tuple(box))
+            for number, (query, label, score, box) in enumerate(
+                zip(*(x.tolist() for x in columns), strict=True), 1
+            )
         )
-        return Detections(picture, labels, scores, corners, self.categories)
+        return Prediction(
+            picture, None, segments, self.categories, None, _name(image)
+        )
 
     def trainable_summary(self) -> str:
         """Return a table of the parts and what training changes of them."""
@@ -159,6 +163,11 @@ def _fitted(
     config = model.config
     small = resize_picture(picture, config.shortest, config.longest)
     return picture, small.to(next(model.parameters()).device)
+
+
+def _name(image) -> str:
+    """Return the name of an image's file, without folder and suffix."""
+    return Path(image).stem if isinstance(image, str | Path) else "image"
 
 
 def build_model(

@@ -1,68 +1,60 @@
-"""Writing results: pictures to look at, and COCO's panoptic format."""
+"""Writing results: images to look at, and COCO's panoptic format."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
 from detr_lite.data.categories import Categories
-from detr_lite.data.coco.format import ids_to_rgb
-from detr_lite.data.coco.writer import categories_json, write_json
+from detr_lite.data.coco.writer import PanopticWriter
 from detr_lite.files.output import staged
-from detr_lite.inference.results import Detections, Prediction
+from detr_lite.inference.results import Prediction
 
 
 def write_predictions(
     predictions: Iterable[tuple[Path, Prediction]],
     categories: Categories,
     folder: Path,
+    masks: bool = True,
 ) -> None:
-    """Write results in COCO's panoptic format, with pictures to look at.
+    """Write what was found, all of it or nothing.
 
-    FOLDER/panoptic/<stem>.png, FOLDER/overlay/<stem>.png and
-    FOLDER/panoptic.json; all of it or nothing.
+    FOLDER/overlay/<stem>.png to look at, and, if the model makes masks,
+    COCO's panoptic format: FOLDER/panoptic/<stem>.png, FOLDER/panoptic.json.
+    Its "bbox" is tight around a segment's pixels, "query_bbox" is what the
+    segment's query predicted.
+
+    predictions: the file of each image, and what was found in it.
+    categories: those that the JSON lists.
     """
-    images, annotations = [], []
-    with staged(folder, "predict") as stage:
-        (stage / "panoptic").mkdir()
-        (stage / "overlay").mkdir()
-        for number, (path, prediction) in enumerate(predictions, 1):
-            file = f"{path.stem}.png"
-            Image.fromarray(ids_to_rgb(prediction.id_map)).save(
-                stage / "panoptic" / file
-            )
-            prediction.overlay().save(stage / "overlay" / file)
-            height, width = prediction.id_map.shape
-            images.append(
-                {
-                    "id": number,
-                    "file_name": path.name,
-                    "width": width,
-                    "height": height,
-                }
-            )
-            annotations.append(
-                {
-                    "image_id": number,
-                    "file_name": file,
-                    "segments_info": prediction.segments_info(),
-                }
-            )
-        write_json(
-            stage / "panoptic.json",
-            {
-                "images": images,
-                "annotations": annotations,
-                "categories": categories_json(categories),
-            },
-        )
-
-
-def write_detections(
-    detections: Iterable[tuple[Path, Detections]], folder: Path
-) -> None:
-    """Write pictures with boxes: FOLDER/overlay/<stem>.png, all or none."""
+    labels = {c.id: label for label, c in enumerate(categories)}
     with staged(folder, "predict") as stage:
         (stage / "overlay").mkdir()
-        for path, found in detections:
-            found.overlay().save(stage / "overlay" / f"{path.stem}.png")
+        writer = PanopticWriter(stage, categories) if masks else None
+        for number, (path, found) in enumerate(predictions, 1):
+            found.save(stage / "overlay" / f"{path.stem}.png")
+            if writer is None:
+                continue
+            classes = [found.categories[s.label] for s in found.segments]
+            ids = [s.id for s in found.segments]
+            more = [
+                {
+                    "query_bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "isthing": category.isthing,
+                    "score": round(segment.score, 4),
+                }
+                for (x0, y0, x1, y1), category, segment in zip(
+                    found.query_boxes.round().int().tolist(),
+                    classes,
+                    found.segments,
+                    strict=True,
+                )
+            ]
+            writer.add(
+                number,
+                path.stem,
+                found.id_map,
+                dict(zip(ids, (labels[c.id] for c in classes), strict=True)),
+                dict(zip(ids, more, strict=True)),
+                path.name,
+            )
+        if writer is not None:
+            writer.close()

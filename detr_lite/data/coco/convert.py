@@ -10,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.coco.format import ids_to_rgb, read_categories
+from detr_lite.data.coco.format import read_categories
 from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
-from detr_lite.data.coco.writer import categories_json, write_json
+from detr_lite.data.coco.writer import PanopticWriter
 from detr_lite.data.images import open_image, read_size
 from detr_lite.errors import DataError, ImageError
 from detr_lite.files.output import staged
-from detr_lite.targets import drawn_boxes
 
 
 def convert(
@@ -62,53 +60,24 @@ def convert(
             f"{instances} annotates image {min(lost)}, which is not among "
             "its images; add or remove it."
         )
-    entries, annotations = [], []
     with staged(out, "convert") as stage:
         (stage / "images").mkdir()
-        (stage / "panoptic").mkdir()
+        writer = PanopticWriter(stage, categories)
         for picture in progress(pictures):
             name = picture["file_name"]
-            path, file = Path(images) / name, f"{Path(name).stem}.png"
+            path, stem = Path(images) / name, Path(name).stem
             try:
-                height, width = read_size(path)
-                stuff = _labels(Path(semantic) / file, (height, width))
+                size = read_size(path)
+                stuff = _labels(Path(semantic) / f"{stem}.png", size)
             except ImageError as error:
-                raise DataError(str(error)) from None
-            id_map, infos = merge(
-                stuff, things.get(picture["id"], []), categories, instances
-            )
-            if (stage / "panoptic" / file).exists():
-                raise DataError(
-                    f"{instances}: two pictures are named {Path(name).stem}; "
-                    "rename one."
-                )
-            Image.fromarray(ids_to_rgb(id_map)).save(stage / "panoptic" / file)
+                raise DataError(str(error)) from error
+            own = things.get(picture["id"], [])
+            id_map, labels, more = merge(stuff, own, categories, instances)
             copy = stage / "images" / Path(name).name
+            writer.add(picture["id"], stem, id_map, labels, more, copy.name)
             copy.write_bytes(path.read_bytes())
-            entries.append(
-                {
-                    "id": picture["id"],
-                    "file_name": copy.name,
-                    "width": width,
-                    "height": height,
-                }
-            )
-            annotations.append(
-                {
-                    "image_id": picture["id"],
-                    "file_name": file,
-                    "segments_info": infos,
-                }
-            )
-        write_json(
-            stage / "panoptic.json",
-            {
-                "images": entries,
-                "annotations": annotations,
-                "categories": categories_json(categories),
-            },
-        )
-    return len(entries)
+        writer.close()
+    return len(pictures)
 
 
 def merge(
@@ -116,44 +85,34 @@ def merge(
     things: Sequence[dict],
     categories: Categories,
     source: Path,
-) -> tuple[torch.Tensor, list[dict]]:
-    """Return the id map of one picture, and its segments as JSON has them.
+) -> tuple[torch.Tensor, dict[int, int], dict[int, dict]]:
+    """Return an image's id map, and of each segment its label and the rest.
 
     stuff: (H, W) category ids; things: its instances; source: named in
     errors.  Instances that others cover wholly are left out.
     """
     id_map = np.zeros(stuff.shape, np.int32)
-    infos: dict[int, dict] = {}
-    for category in categories:
+    labels: dict[int, int] = {}
+    more: dict[int, dict] = {}
+
+    def draw(mask: np.ndarray, label: int, crowd: int) -> None:
+        number = len(labels) + 1
+        id_map[mask] = number
+        labels[number], more[number] = label, {"iscrowd": crowd}
+
+    for label, category in enumerate(categories):
         where = stuff == category.id
         if not category.isthing and where.any():
-            number = len(infos) + 1
-            id_map[where] = number
-            infos[number] = {"category_id": category.id, "iscrowd": 0}
+            draw(where, label, 0)
     masks = [(_mask(t, stuff.shape, source), t) for t in things]
     # Crowds are loose outlines: at the very bottom.
     masks.sort(key=lambda m: (-m[1].get("iscrowd", 0), -m[0].sum()))
     for mask, thing in masks:
-        number = len(infos) + 1
-        id_map[mask] = number
-        infos[number] = {
-            "category_id": thing["category_id"],
-            "iscrowd": int(thing.get("iscrowd", 0)),
-        }
-    result = torch.from_numpy(id_map)
-    areas = np.bincount(id_map.ravel())
-    return result, [
-        {
-            "id": number,
-            **infos[number],
-            "area": int(areas[number]),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-        }
-        for number, (x0, y0, x1, y1) in zip(
-            *(part.tolist() for part in drawn_boxes(result)), strict=True
-        )
-        if number
-    ]
+        label = categories.label(thing["category_id"])
+        draw(mask, label, int(thing.get("iscrowd", 0)))
+    seen = set(np.unique(id_map).tolist())
+    labels = {n: label for n, label in labels.items() if n in seen}
+    return torch.from_numpy(id_map), labels, more
 
 
 def _mask(thing: dict, size: tuple[int, int], source: Path) -> np.ndarray:

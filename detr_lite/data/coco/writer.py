@@ -3,32 +3,122 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import ids_to_rgb
 from detr_lite.data.sample import Sample, Split
 from detr_lite.errors import DataError
 from detr_lite.panoptic import Panoptic
-from detr_lite.targets import boxes_from_id_map, drawn_boxes
+from detr_lite.targets import drawn_boxes
 
 
-def categories_json(categories: Categories) -> list[dict]:
-    """Return the categories as the JSON holds them."""
-    return [
-        {
-            "id": c.id,
-            "name": c.name,
-            "isthing": int(c.isthing),
-            "color": list(c.color),
+class PanopticWriter:
+    """Writes segmentations in COCO's panoptic format, image by image.
+
+    FOLDER/panoptic/<name>.png for each image as it comes, and at `close`
+    FOLDER/panoptic.json.  Areas and boxes are those of the pixels.
+
+    Args:
+        folder: an existing folder.
+        categories: the classes that the labels count; the JSON lists them.
+    """
+
+    def __init__(self, folder: Path, categories: Categories):
+        self.folder, self.categories = folder, categories
+        self._images: list[dict] = []
+        self._annotations: list[dict] = []
+        self._files: set[str] = set()
+        (folder / "panoptic").mkdir()
+
+    def add(
+        self,
+        image_id: int,
+        name: str,
+        id_map: Tensor,
+        labels: dict[int, int],
+        more: dict[int, dict] | None = None,
+        file_name: str | None = None,
+    ) -> None:
+        """Write one image's segments.
+
+        name: of its PNG, without the suffix.
+        id_map: (H, W) int32, 0 for void.
+        labels: for each id its label, in the order of the JSON.
+        more: for each id what the JSON says beside class, area and box.
+        file_name: of the image (default: that of the PNG).
+
+        DataError if two images have one name.
+        """
+        file = f"{name}.png"
+        if file in self._files:
+            raise DataError(
+                f"Two images would both be written as {file}; rename one."
+            )
+        self._files.add(file)
+        pixels = Image.fromarray(ids_to_rgb(id_map))
+        pixels.save(self.folder / "panoptic" / file)
+        height, width = id_map.shape
+        self._images.append(
+            {
+                "id": image_id,
+                "file_name": file_name or file,
+                "width": width,
+                "height": height,
+            }
+        )
+        self._annotations.append(
+            {
+                "image_id": image_id,
+                "file_name": file,
+                "segments_info": self._segments(id_map, labels, more or {}),
+            }
+        )
+
+    def _segments(
+        self, id_map: Tensor, labels: dict[int, int], more: dict[int, dict]
+    ) -> list[dict]:
+        drawn, boxes = drawn_boxes(id_map)
+        areas = np.unique(id_map.numpy(), return_counts=True)[1]
+        place = {number: i for i, number in enumerate(drawn.tolist())}
+        infos = []
+        for number, label in labels.items():
+            if number not in place:
+                raise DataError(
+                    f"Segment {number} has no pixel in its image; "
+                    "remove it from the annotation."
+                )
+            x0, y0, x1, y1 = boxes[place[number]].tolist()
+            infos.append(
+                {
+                    "id": number,
+                    "category_id": self.categories[label].id,
+                    "area": int(areas[place[number]]),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    **more.get(number, {}),
+                }
+            )
+        return infos
+
+    def close(self) -> None:
+        """Write the JSON."""
+        content = {
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [
+                {
+                    "id": c.id,
+                    "name": c.name,
+                    "isthing": int(c.isthing),
+                    "color": list(c.color),
+                }
+                for c in self.categories
+            ],
         }
-        for c in categories
-    ]
-
-
-def write_json(path: Path, content) -> None:
-    """Write JSON on one line a list entry would be too long: compact."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        text = json.dumps(content, indent=1) + "\n"
+        (self.folder / "panoptic.json").write_text(text, encoding="utf8")
 
 
 def write_split(split: Split, folder: Path) -> None:
@@ -37,68 +127,28 @@ def write_split(split: Split, folder: Path) -> None:
     FOLDER/images/*.png, FOLDER/panoptic/*.png and FOLDER/panoptic.json.
     """
     (folder / "images").mkdir()
-    (folder / "panoptic").mkdir()
-    images, annotations = [], []
+    writer = PanopticWriter(folder, split.categories)
     for sample in split:
-        file = f"{sample.name}.png"
         pixels = sample.image.permute(1, 2, 0).contiguous().numpy()
-        Image.fromarray(pixels).save(folder / "images" / file)
-        Image.fromarray(ids_to_rgb(sample.id_map)).save(
-            folder / "panoptic" / file
+        file = folder / "images" / f"{sample.name}.png"
+        Image.fromarray(pixels).save(file)
+        ids = sample.segment_ids.tolist()
+        crowds = ({"iscrowd": int(crowd)} for crowd in sample.crowd.tolist())
+        writer.add(
+            sample.image_id,
+            sample.name,
+            sample.id_map,
+            dict(zip(ids, sample.labels.tolist(), strict=True)),
+            dict(zip(ids, crowds, strict=True)),
         )
-        height, width = sample.id_map.shape
-        images.append(
-            {
-                "id": sample.image_id,
-                "file_name": file,
-                "width": width,
-                "height": height,
-            }
-        )
-        annotations.append(
-            {
-                "image_id": sample.image_id,
-                "file_name": file,
-                "segments_info": _segments_info(sample, split.categories),
-            }
-        )
-    write_json(
-        folder / "panoptic.json",
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": categories_json(split.categories),
-        },
-    )
+    writer.close()
 
 
-def _segments_info(sample: Sample, categories: Categories) -> list[dict]:
-    areas = sample.id_map.flatten().bincount()
-    corners = boxes_from_id_map(sample.id_map, sample.segment_ids).int()
-    return [
-        {
-            "id": number,
-            "category_id": categories[label].id,
-            "area": areas[number].item(),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "iscrowd": int(crowd),
-        }
-        for number, label, crowd, (x0, y0, x1, y1) in zip(
-            sample.segment_ids.tolist(),
-            sample.labels.tolist(),
-            sample.crowd.tolist(),
-            corners.tolist(),
-            strict=True,
-        )
-    ]
+class SubmissionWriter:
+    """Writes a model's results for a data set as panopticapi reads them.
 
-
-class ResultWriter:
-    """Writes results into a folder as panopticapi reads them.
-
-    FOLDER/panoptic/<stem>.png for each picture as it comes, and at `close`
-    FOLDER/panoptic.json with the data set's image ids.  Segments of classes
-    that the data lack become void: panopticapi refuses them.
+    Segments of classes that the data lack become void: panopticapi refuses
+    them.
 
     Args:
         folder: an existing folder.
@@ -109,66 +159,16 @@ class ResultWriter:
     def __init__(
         self, folder: Path, there: Categories, categories: Categories
     ):
-        self.folder, self.there, self.categories = folder, there, categories
-        self._known = {c.id for c in there}
-        self._images: list[dict] = []
-        self._annotations: list[dict] = []
-        self._files: set[str] = set()
-        (folder / "panoptic").mkdir()
+        self._writer = PanopticWriter(folder, there)
+        labels = {c.id: label for label, c in enumerate(there)}
+        self._labels = [labels.get(c.id) for c in categories]
+        self.close = self._writer.close
 
     def add(self, sample: Sample, result: Panoptic) -> None:
-        """Write the result of one picture."""
-        file = f"{sample.name}.png"
-        if file in self._files:
-            raise DataError(
-                f"Two pictures would both be written as {file}; rename one."
-            )
-        self._files.add(file)
+        """Write the result of one image."""
         id_map = result.id_map.clone()
-        ids, boxes = drawn_boxes(id_map)
-        box_of = dict(zip(ids.tolist(), boxes.tolist(), strict=True))
-        infos = []
-        for segment in result.segments:
-            category = self.categories[segment.label]
-            if category.id not in self._known:
-                id_map[id_map == segment.id] = 0
-                continue
-            x0, y0, x1, y1 = box_of[segment.id]
-            infos.append(
-                {
-                    "id": segment.id,
-                    "category_id": category.id,
-                    "isthing": int(category.isthing),
-                    "area": segment.area,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                }
-            )
-        pixels = ids_to_rgb(id_map)
-        Image.fromarray(pixels).save(self.folder / "panoptic" / file)
-        height, width = id_map.shape
-        self._images.append(
-            {
-                "id": sample.image_id,
-                "file_name": file,
-                "width": width,
-                "height": height,
-            }
-        )
-        self._annotations.append(
-            {
-                "image_id": sample.image_id,
-                "file_name": file,
-                "segments_info": infos,
-            }
-        )
-
-    def close(self) -> None:
-        """Write the JSON."""
-        write_json(
-            self.folder / "panoptic.json",
-            {
-                "images": self._images,
-                "annotations": self._annotations,
-                "categories": categories_json(self.there),
-            },
-        )
+        labels = {s.id: self._labels[s.label] for s in result.segments}
+        for number in [n for n, label in labels.items() if label is None]:
+            id_map[id_map == number] = 0
+            del labels[number]
+        self._writer.add(sample.image_id, sample.name, id_map, labels)

@@ -33,20 +33,20 @@ STYLE = """
 def boxed(prediction: Prediction, smallest: int = 288) -> Image.Image:
     """Return the picture with the box of each thing in its class's color.
 
-    The boxes are those of `segments_info`, corners in whole pixels.
+    The boxes are the queries' own, corners in whole pixels.
     """
     image = enlarged(prediction.image, smallest)
     factor = image.width / prediction.image.shape[2]
     draw = ImageDraw.Draw(image)
-    for info, segment in zip(
-        prediction.segments_info(), prediction.segments, strict=True
-    ):
-        if not info["isthing"]:
+    corners = prediction.query_boxes.round().int().tolist()
+    for box, segment in zip(corners, prediction.segments, strict=True):
+        category = prediction.categories[segment.label]
+        if not category.isthing:
             continue
-        x, y, w, h = (side * factor for side in info["bbox"])
+        x0, y0, x1, y1 = (side * factor for side in box)
         # Some faults give boxes of negative size.
-        x0, x1, y0, y1 = *sorted((x, x + w)), *sorted((y, y + h))
-        color = prediction.categories[segment.label].color
+        (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
+        color = category.color
         draw.rectangle((x0, y0, x1, y1), outline="white", width=4)
         draw.rectangle(
             (x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline=color, width=2
