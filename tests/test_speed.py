@@ -13,7 +13,7 @@ from detr_lite.errors import ConfigError
 from detr_lite.inference import loading as weights
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model
-from detr_lite.inference.options import Speed, tuned
+from detr_lite.inference.options import Speed, device_named, tuned
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.panoptic_detr import all_queries
 
@@ -74,20 +74,20 @@ def test_a_model_is_loaded_with_its_settings(scenes):
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_the_commands_take_a_precision(monkeypatch, command):
+def test_the_commands_take_a_precision_and_a_device(monkeypatch, command):
     asked = []
 
-    def instead(source, speed):
-        asked.append((source, speed))
+    def instead(source, device, speed):
+        asked.append((source, device, speed))
         raise ConfigError("enough")
 
     monkeypatch.setattr(weights, "load_model", instead)
     words = {"predict": ["data/scenes/images", "--out", "x"], "evaluate": []}
-    for more in ([], ["--precision", "bf16"]):
+    for more in ([], ["--precision", "bf16", "--device", "cpu"]):
         assert main([command, *words[command], *more]) == 1
     assert asked == [
-        ("scenes", Speed()),
-        ("scenes", Speed(precision="bf16")),
+        ("scenes", None, Speed()),
+        ("scenes", "cpu", Speed(precision="bf16")),
     ]
 
 
@@ -132,10 +132,43 @@ def test_a_detector_has_no_masks_to_make_in_parts(inputs):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"precision": "int8"}, "float32 or bf16, not 'int8'"),
+        ({"precision": "int8"}, "float32, bf16, fp16, not 'int8'"),
         ({"chunk": 0}, "at least 1 or None, not 0"),
     ],
 )
 def test_a_setting_that_does_not_exist_is_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         Speed(**settings)
+
+
+def test_a_gpu_is_taken_if_there_is_one_cudas_first(monkeypatch):
+    for cuda, mps, wanted in (
+        (True, True, "cuda"),
+        (False, True, "mps"),
+        (False, False, "cpu"),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda c=cuda: c)
+        monkeypatch.setattr(
+            torch.backends.mps, "is_available", lambda m=mps: m
+        )
+        assert device_named().type == wanted
+        assert device_named("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "meta", "cpu:3"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(ConfigError, match="device"):
+        device_named(name)
+    with pytest.raises(ConfigError, match="device"):
+        load_model("scenes", name)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train"])
+def test_each_command_takes_a_device(command, capsys, tmp_path):
+    arguments = {
+        "predict": ["data/scenes/images", "--out", str(tmp_path / "a")],
+        "evaluate": [],
+        "train": ["--out", str(tmp_path / "b"), "--steps", "2"],
+    }[command]
+    assert main([command, *arguments, "--device", "cuda:99"]) == 1
+    assert "no device cuda:99" in capsys.readouterr().err

@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=usual, choices=("cpu", "cuda"))
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--precision", default="no")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--checkpoint-masks", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)

@@ -10,10 +10,20 @@ def add_model(parser) -> None:
         help="weights that `detr-lite models` lists, or a file of them "
         "(default: scenes)",
     )
+    add_device(parser)
+
+
+def add_device(parser) -> None:
+    """Add the arguments that say where and how exactly to compute."""
+    parser.add_argument(
+        "--device",
+        metavar="cpu|cuda|mps",
+        help="where to compute (default: a GPU if there is one)",
+    )
     parser.add_argument(
         "--precision",
         default="float32",
-        choices=("float32", "bf16"),
-        help="bf16 is fast on processors made for it, and not exact "
-        "(default: float32)",
+        metavar="float32|bf16|fp16",
+        help="bf16 and fp16 are fast on processors made for them, and not "
+        "exact (default: float32)",
     )

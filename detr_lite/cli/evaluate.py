@@ -61,7 +61,8 @@ def run(args) -> None:
 
     if args.json:
         check_file(Path(args.json), is_evaluation)
-    model = load_model(args.model, speed=Speed(args.precision))
+    speed = Speed(args.precision)
+    model = load_model(args.model, args.device, speed=speed)
     if args.save and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; leave --save out."

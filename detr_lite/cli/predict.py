@@ -52,7 +52,8 @@ def run(args) -> None:
                 f"{other} and {path} would both be written as "
                 f"{path.stem}.png; rename one."
             )
-    model = load_model(args.model, speed=Speed(args.precision))
+    speed = Speed(args.precision)
+    model = load_model(args.model, args.device, speed=speed)
     if args.mode and not model.config.masks:
         raise ConfigError(
             f"{args.model} makes no masks that could be merged; leave --mode "

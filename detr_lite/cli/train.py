@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from detr_lite.cli.arguments import add_device
 from detr_lite.errors import ConfigError
 
 ABOUT = "train a model: boxes, freeze, masks"
@@ -86,12 +87,7 @@ def add_arguments(parser) -> None:
     engine = parser.add_argument_group(
         "speed and memory", "The losses of a step stay the same."
     )
-    engine.add_argument(
-        "--precision",
-        default="no",
-        metavar="no|bf16|fp16",
-        help="of the model's arithmetic; no (default) is float32",
-    )
+    add_device(engine)
     engine.add_argument(
         "--accumulate",
         type=int,
@@ -125,6 +121,7 @@ def run(args) -> None:
     )
     recipe, start, *splits = _recipe_and_data(args)
     options = {"resume": args.resume, "engine": engine, "start": start}
+    options["device"] = args.device
     if os.environ.get("RANK", "0") != "0":
         train(recipe, *splits, args.out, **options)
         return  # what is to be said, the first process says

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from detr_lite.data.categories import Categories, Category
@@ -21,7 +20,7 @@ from detr_lite.inference.model import (
     PanopticModel,
     build_model,
 )
-from detr_lite.inference.options import Speed, tuned
+from detr_lite.inference.options import Speed, device_named, tuned
 from detr_lite.models import ModelConfig
 from detr_lite.weights.adapting import (
     CLASS_HEAD,
@@ -66,7 +65,7 @@ def load_model(
     source: a name that `detr-lite models` lists, or a file: one that
         training wrote, or one of the original or of transformers.  A name is
         fetched once, and kept where torch.hub keeps weights.
-    device: "cpu", "cuda", ... (default: a GPU if there is one).
+    device: "cpu", "cuda", "mps", ... (default: a GPU if there is one).
     masks: False leaves the mask head of a file out, True puts a new one on
         a model for boxes, for phase "masks" to train.
     num_classes: another number of classes than the file's, with a new class
@@ -80,6 +79,7 @@ def load_model(
 
     WeightsError and ConfigError say what does not fit.
     """
+    device = device_named(device)
     path, known_dilation = _find(str(source))
     text, state = read_checkpoint(path)
     if dilate_res5 is None:
@@ -121,8 +121,6 @@ def load_model(
         model, state, path, config, old if old_known else None
     )
     model.load_report = replace(report, source=str(source))
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).eval()
     return model if speed is None else tuned(model, speed)
 

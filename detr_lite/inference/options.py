@@ -12,7 +12,43 @@ from torch import nn
 from detr_lite.errors import ConfigError
 from detr_lite.models import default_chunk, memory_format
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {
+    "float32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+def device_named(name: str | None = None) -> torch.device:
+    """Return the device of a name, such as "cpu", "cuda:1" or "mps".
+
+    None: a GPU if there is one, CUDA's before Apple's, else the CPU.
+    ConfigError if there is no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name is None:
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{name!r} is no device; name cpu, cuda, cuda:1, ... or mps."
+        ) from error
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}
+    if (device.index or 0) >= there.get(device.type, 0):
+        raise ConfigError(
+            f"There is no device {name} here; leave the device out, or name "
+            "cpu."
+        )
+    return device
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision."""
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision must be {', '.join(PRECISIONS)}, not {precision!r}."
+        )
 
 
 @dataclass(frozen=True)
@@ -20,8 +56,9 @@ class Speed:
     """How a trained model computes; see tuned.
 
     Attributes:
-        precision: "float32", or "bf16": half the memory for activations, 2
-            to 3 digits, and fast only on a processor made for it.
+        precision: "float32", or half the memory for activations, fast only
+            on a processor made for it: "bf16", 2 to 3 digits, or "fp16", 3
+            to 4, for GPUs without bf16.
         compile: let torch.compile fuse the backbone and the transformer;
             needs a C++ compiler, and minutes for each new picture size.
         channels_last: keep the channels of a pixel side by side in memory,
@@ -36,10 +73,7 @@ class Speed:
     chunk: int | None = None
 
     def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            raise ConfigError(
-                f"precision must be float32 or bf16, not {self.precision!r}."
-            )
+        check_precision(self.precision)
         if self.chunk is not None and self.chunk < 1:
             raise ConfigError(
                 f"chunk must be at least 1 or None, not {self.chunk}."

@@ -12,6 +12,7 @@ from detr_lite.data.batch import Batch
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import ConfigError
 from detr_lite.inference.model import PanopticModel
+from detr_lite.inference.options import PRECISIONS
 from detr_lite.losses import DetectionLoss
 from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.models import build_resnet, memory_format
@@ -20,8 +21,6 @@ from detr_lite.training.batches import BatchOrder
 from detr_lite.training.pretraining import PixelClassifier, pixel_loss
 from detr_lite.training.recipes import Engine, Phase, Recipe, learning_rate
 from detr_lite.training.totals import Totals, answers, count_totals
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class PhaseTrainer:
@@ -62,10 +61,10 @@ class PhaseTrainer:
             groups, weight_decay=recipe.weight_decay
         )
         device = accelerator.device.type
-        lower = self.engine.precision != "no"
+        lower = self.engine.precision != "float32"
         self.autocast: Callable = nullcontext
         if lower:
-            dtype = DTYPES[self.engine.precision]
+            dtype = PRECISIONS[self.engine.precision]
             self.autocast = partial(torch.autocast, device, dtype)
         # Half precision alone has so few exponents that gradients vanish.
         half = self.engine.precision == "fp16"

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from detr_lite.errors import ConfigError
+from detr_lite.inference.options import check_precision
 from detr_lite.models import SCENES_CONFIG, ModelConfig
 
 
@@ -75,8 +76,8 @@ class Engine:
     """How a recipe is run: speed and memory, not what is learned.
 
     Attributes:
-        precision: of the model's arithmetic: "no" (float32), "bf16", or
-            "fp16" for GPUs without bf16.
+        precision: of the model's arithmetic: "float32", "bf16", or "fp16"
+            for GPUs without bf16.
         accumulate: micro-batches that a process's pictures of a step are
             computed in, one after the other; less memory, the same step.
         checkpoint_masks: compute the mask head's activations twice instead
@@ -84,16 +85,13 @@ class Engine:
         workers: processes that load pictures, for each training process.
     """
 
-    precision: str = "no"
+    precision: str = "float32"
     accumulate: int = 1
     checkpoint_masks: bool = False
     workers: int = 0
 
     def __post_init__(self):
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise ConfigError(
-                f"precision must be no, bf16 or fp16, not {self.precision!r}."
-            )
+        check_precision(self.precision)
         if self.accumulate < 1:
             raise ConfigError(
                 f"accumulate must be at least 1, not {self.accumulate}."

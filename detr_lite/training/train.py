@@ -19,7 +19,6 @@ The last on each of 4 machines; HOST is one of them, DIR a folder that all of
 them see.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -40,6 +39,7 @@ from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
+from detr_lite.inference.options import device_named
 from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
 from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipe_files import recipe_json
@@ -70,6 +70,7 @@ def train(
     engine: Engine | None = None,
     transform: Transform | None = None,
     start: PanopticModel | None = None,
+    device: str | None = None,
 ) -> TrainResult:
     """Train a model and write it to a folder.
 
@@ -94,9 +95,10 @@ def train(
             the model sees, instead of what the recipe says.
         start: a model to go on from, as `load_model` returns it; it has the
             recipe's configuration and the data's categories.
+        device: "cpu", "cuda" or "mps" (default: a GPU if there is one).
     """
     engine = engine or Engine()
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(device)
     _check(recipe, train_split, validation, engine, accelerator)
     if start is not None:
         _check_start(recipe, train_split, start)
@@ -205,13 +207,13 @@ def train(
 def make_accelerator(device: str | None = None) -> Accelerator:
     """Return this process's place among those that torchrun started.
 
-    device: "cpu" keeps off a GPU (default: one if there is one).
+    device: "cpu" keeps off a GPU (default: one if there is one); of several
+    GPUs each process takes its own.
     Precision and accumulation are PhaseTrainer's own business: there a
     reader sees where they begin and end.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    on_cpu = several and not torch.cuda.is_available()
-    return Accelerator(cpu=on_cpu or device == "cpu", mixed_precision="no")
+    chosen = device_named(device)
+    return Accelerator(cpu=chosen.type == "cpu", mixed_precision="no")
 
 
 def _check(
@@ -238,7 +240,7 @@ def _check(
             )
     if engine.precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError(
-            "The precision fp16 needs a GPU; choose bf16 or no on a CPU."
+            "The precision fp16 needs a GPU; choose bf16 or float32 on a CPU."
         )
     for split, what in ((train_split, "training"), (validation, "validation")):
         if not any(len(sample.labels) for sample in split):
