@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import threading
 from dataclasses import asdict, replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
 import torch
+from fetching import serve
 from PIL import Image
 from safetensors.torch import save_file
 from support import same_weights
@@ -346,49 +343,27 @@ def test_every_option_is_the_files_by_default(panoptic):
     assert not same.load_report
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and counts."""
-
-    served: ClassVar[list[str]] = []
-
-    def do_GET(self):
-        self.served.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def published(tmp_path, monkeypatch, panoptic):
     """`detr_resnet50_dc5_panoptic` on a local server, under its own hash."""
     path, model = panoptic
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    file = f"detr-r50-panoptic-{digest[:8]}.pth"
-    served = tmp_path / "served"
-    served.mkdir()
-    path.rename(served / file)
+    content = path.read_bytes()
+    file = f"detr-r50-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Quiet, "served", [])
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Quiet, directory=served)
-    )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     name = "detr_resnet50_dc5_panoptic"
-    address = f"http://127.0.0.1:{server.server_port}/{file}"
-    source = replace(sources.SOURCES[name], file=file, url=address)
-    monkeypatch.setitem(sources.SOURCES, name, source)
-    yield name, model, served / file
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve({f"/{file}": content}) as server:
+        source = replace(
+            sources.SOURCES[name], file=file, url=f"{server.url}/{file}"
+        )
+        monkeypatch.setitem(sources.SOURCES, name, source)
+        yield name, model, server
 
 
 def test_a_name_is_fetched_once_to_where_torch_hub_keeps_it(
     published, tmp_path, capsys
 ):
-    name, model, file = published
+    name, model, server = published
+    (file,) = server.files
     main(["models"])
     assert "not here yet: http://127.0.0.1" in capsys.readouterr().out
     for alias in (name, "facebook/detr-resnet-50-dc5-panoptic"):
@@ -396,25 +371,30 @@ def test_a_name_is_fetched_once_to_where_torch_hub_keeps_it(
         assert same_weights(loaded, model)
         assert loaded.config.dilate_res5
         assert not loaded.load_report
-    cached = tmp_path / "home/hub/checkpoints" / file.name
-    assert [p.name for p in cached.parent.iterdir()] == [file.name]
-    assert Quiet.served == [f"/{file.name}"]
+    cached = tmp_path / f"home/hub/checkpoints{file}"
+    assert list(cached.parent.iterdir()) == [cached]
     main(["models"])
     assert f"here: {cached}" in capsys.readouterr().out
+    main(["download", name])
+    found, after = capsys.readouterr().out.splitlines()
+    assert found == f"{name} is in {cached}."
+    assert f"--model {name}" in after
+    assert server.asked == [file]
 
 
 def test_another_file_than_the_published_one_is_not_kept(published, tmp_path):
-    name, _, file = published
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    name, _, server = published
+    (file,) = server.files
+    server.files[file] = server.files[file][:-1] + b"x"
     refused(name, words=["not the file that was published"],
             error=DetrLiteError)  # fmt: skip
     assert not [p for p in (tmp_path / "home").rglob("*") if p.is_file()]
 
 
 def test_a_cached_file_that_is_cut_off_is_noticed(published, tmp_path):
-    name, _, file = published
+    name, *_ = published
     load_model(name, "cpu")
-    cached = tmp_path / "home/hub/checkpoints" / file.name
+    (cached,) = (tmp_path / "home/hub/checkpoints").iterdir()
     cached.write_bytes(cached.read_bytes()[:1000])
     refused(name, words=[str(cached), "remove it"], error=DetrLiteError)
 

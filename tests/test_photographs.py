@@ -1,12 +1,12 @@
 """What chapter 7 looks at: photographs, or scenes where they can't be had."""
 
-import http.server
 import io
-import threading
+import time
 from dataclasses import replace
 
 import pytest
 import torch
+from fetching import serve
 from PIL import Image
 
 from detr_lite.teaching import photographs
@@ -24,44 +24,21 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server of two photographs and weights; returns its files by path."""
+    """A server of two photographs and weights."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (200, 30, 30)).save(buffer, "jpeg")
     files = {f"/{n}.jpg": buffer.getvalue() for n in (1, 2)}
     files["/weights.pth"] = b"weights" * 100
-    heard = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            content = files.get(self.path)
-            if content is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if content == b"silent":
-                heard.wait()
-            self.wfile.write(content)
-
-        def log_message(self, *args):
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    base = f"http://127.0.0.1:{running.server_port}"
-    addresses = tuple(f"{base}/{n}.jpg" for n in (1, 2))
-    monkeypatch.setattr(photographs, "PHOTOGRAPHS", addresses)
-    source = SOURCES[photographs.WEIGHTS]
-    here = replace(source, url=f"{base}/weights.pth")
-    monkeypatch.setattr(
-        type(source), "path", property(lambda s: tmp_path / s.file)
-    )
-    monkeypatch.setitem(SOURCES, photographs.WEIGHTS, here)
-    yield files, base
-    heard.set()
-    running.shutdown()
-    running.server_close()
+    with serve(files) as server:
+        addresses = tuple(f"{server.url}/{n}.jpg" for n in (1, 2))
+        monkeypatch.setattr(photographs, "PHOTOGRAPHS", addresses)
+        source = SOURCES[photographs.WEIGHTS]
+        here = replace(source, url=f"{server.url}/weights.pth")
+        monkeypatch.setattr(
+            type(source), "path", property(lambda s: tmp_path / s.file)
+        )
+        monkeypatch.setitem(SOURCES, photographs.WEIGHTS, here)
+        yield server
 
 
 @pytest.fixture
@@ -75,21 +52,19 @@ def loaded(monkeypatch):
 
 
 def test_photographs_are_fetched_once(server, folder, loaded):
-    files, _ = server
     views = photographs_or_scenes()
     assert views.real
     assert views.model == "detr_resnet50_panoptic"
     assert [tuple(i.shape) for i in views.images] == [(3, 48, 64)] * 2
     assert views.about == "2 photographs of COCO and detr_resnet50_panoptic."
-    files.clear()  # nothing is asked for again
+    server.files.clear()  # nothing is asked for again
     assert photographs_or_scenes().real
     assert sorted(p.name for p in folder.iterdir()) == ["1.jpg", "2.jpg"]
 
 
 @pytest.mark.parametrize("gone", ["/2.jpg", "/weights.pth"])
 def test_scenes_where_something_is_missing(server, folder, loaded, gone):
-    files, _ = server
-    del files[gone]
+    del server.files[gone]
     views = photographs_or_scenes()
     assert not views.real
     assert loaded == ["scenes"]
@@ -101,8 +76,7 @@ def test_scenes_where_something_is_missing(server, folder, loaded, gone):
 
 
 def test_scenes_where_a_download_fails_later(server, folder, loaded):
-    files, _ = server
-    del files["/1.jpg"]  # the one that nobody asks for first
+    del server.files["/1.jpg"]  # the one that nobody asks for first
     views = photographs_or_scenes()
     assert not views.real
     assert "404" in views.about
@@ -128,15 +102,14 @@ def test_the_scenes_are_those_of_the_other_chapters(monkeypatch):
 
 
 def test_a_silent_server_is_not_waited_for(server, monkeypatch):
-    files, base = server
-    files["/silent"] = b"silent"  # until the end of the test
+    server.files["/silent"] = lambda handler: time.sleep(1)
     monkeypatch.setattr(photographs, "PATIENCE", 0.3)
-    assert not answer_soon([f"{base}/silent", f"{base}/1.jpg"])
+    assert not answer_soon([f"{server.url}/silent", f"{server.url}/1.jpg"])
 
 
 def test_addresses_that_answer_and_that_do_not(server):
-    _, base = server
-    assert answer_soon([f"{base}/1.jpg", f"{base}/2.jpg"])
+    first, second, third = (f"{server.url}/{n}.jpg" for n in (1, 2, 3))
+    assert answer_soon([first, second])
     assert answer_soon([])
-    assert not answer_soon([f"{base}/1.jpg", f"{base}/3.jpg"])
+    assert not answer_soon([first, third])
     assert not answer_soon(["no address"])

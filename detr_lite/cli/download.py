@@ -1,6 +1,6 @@
 """detr-lite download."""
 
-ABOUT = "fetch COCO's pictures and panoptic annotations, or weights"
+ABOUT = "fetch COCO's images and panoptic annotations, or weights"
 EXAMPLE = "detr-lite download coco-panoptic --split val --out data/coco"
 
 
@@ -16,8 +16,7 @@ def add_arguments(parser) -> None:
         "--split",
         default="val",
         metavar="val|train",
-        help="5,000 pictures, 1.7 GB to fetch, or 118,287, 20 GB "
-        "(default: val)",
+        help="5,000 images, 1.7 GB to fetch, or 118,287, 20 GB (default: val)",
     )
     coco.add_argument("--out", metavar="DIR")
     coco.add_argument(

@@ -74,7 +74,7 @@ def photographs_or_scenes() -> Views:
         return _scenes("no network was found, or a slow one")
     try:
         for url in missing:
-            download(url, wanted[url], progress=False)
+            download(url, wanted[url])
         images = [read_image(path) for path in paths]
         model = load_model(WEIGHTS)
     except DetrLiteError as error:

@@ -137,7 +137,11 @@ def downloads() -> Path:
 
 
 def fetched(url: str) -> Path:
-    """Return the file of an address whose name holds part of its hash."""
+    """Return the file of an address whose name holds part of its hash.
+
+    Not by torch.hub itself: it resumes nothing, waits forever for a silent
+    server, and takes a file that is there as it is.
+    """
     name = url.rsplit("/", 1)[-1]
     (prefix,) = re.findall(r"-([0-9a-f]{8,})\.", name)
     return download(url, downloads() / name, sha256=prefix)
