@@ -1,10 +1,13 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test weave env weights tables bench lock clean
+.PHONY: help book test check lint fast weave env weights tables bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make check    make lint and make fast: under a minute"
+	@echo "make lint     check style, spelling, imports and types"
+	@echo "make fast     run the fast tests"
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (3 hours)"
@@ -32,6 +35,35 @@ test:
 	    --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	    --no-loadscope-reorder --junitxml=_build/tests.xml tests book
 	@echo "Every test passed; the report is _build/tests.xml"
+
+check: lint fast
+	@echo "All is well; make test runs everything."
+
+lint:
+	@echo "Checking style, spelling, imports and types: 15 seconds," \
+	    "and 1 minute to set up the environment the first time."
+	@tools/setup_env.sh
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@.venv/bin/codespell
+	@.venv/bin/lint-imports --no-cache --no-logo
+	@.venv/bin/pyrefly check --summary=none
+
+# Files of tests that take seconds wait for make test; what is new is fast
+# until somebody measures it.
+SLOW = address bench* book build cli colab environment exercises_2 \
+    exercises_3 exercises_4 exercises_6 exercises_7 export faults layouts \
+    loading pages panoptic_original panoptic_quality parity* phases \
+    photographs plain_loop plots* processes recipe_files saving shipped site train_command training \
+    workflows
+
+fast:
+	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \
+	    "to set up the environment the first time."
+	@tools/setup_env.sh
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --quiet \
+	    --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+	    --no-loadscope-reorder $(SLOW:%='--ignore-glob=*/test_%.py') tests
 
 weave:
 	@echo "Running the text of chapter $(CHAPTER): as long as it says on its" \
@@ -61,8 +93,8 @@ bench:
 lock:
 	@tools/setup_env.sh
 	@.venv/bin/uv pip compile --quiet --universal --no-header \
-	    --no-annotate --upgrade --all-extras pyproject.toml \
-	    --output-file requirements.lock
+	    --no-annotate --upgrade --all-extras --generate-hashes \
+	    pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis

@@ -21,15 +21,18 @@ EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
+def lines_of_the_lock() -> list[str]:
+    """Return a line for each pin, with its hashes."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    return [x for x in text.splitlines() if x and not x.startswith("#")]
+
+
 def locked() -> dict[str, list[Requirement]]:
     """Return the pins of requirements.lock by normalized name."""
     pins: dict[str, list[Requirement]] = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            requirement = Requirement(line)
-            pins.setdefault(normalized(requirement.name), []).append(
-                requirement
-            )
+    for line in lines_of_the_lock():
+        requirement = Requirement(line.partition(" --hash")[0])
+        pins.setdefault(normalized(requirement.name), []).append(requirement)
     return pins
 
 
@@ -60,6 +63,15 @@ def test_the_lock_pins_one_version_of_everything():
             assert [s.operator for s in pin.specifier] == ["=="], name
 
 
+def test_the_lock_holds_hashes_of_everything():
+    """What is installed is what was there when the lock was made."""
+    for line in lines_of_the_lock():
+        hashes = line.split()[-line.count("--hash") :]
+        assert hashes
+        for given in hashes:
+            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", given), line
+
+
 def test_the_lock_names_no_place():
     """No index of one company or machine: names and versions alone."""
     text = (ROOT / "requirements.lock").read_text()
@@ -83,7 +95,7 @@ def test_what_runs_here_is_what_the_lock_pins():
 def test_the_workflow_tries_every_python_that_is_named():
     """3.14 is listed there, and the README says that nobody has tried it."""
     path = ROOT / ".github" / "workflows" / "tests.yml"
-    (job,) = yaml.safe_load(path.read_text())["jobs"].values()
+    job = yaml.safe_load(path.read_text())["jobs"]["tests"]
     versions = job["strategy"]["matrix"]["python"]
     readme = (ROOT / "README.md").read_text()
     allowed = SpecifierSet(PROJECT["requires-python"])

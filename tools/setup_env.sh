@@ -1,12 +1,13 @@
 #!/bin/sh
 # Creates .venv with Python 3.11 or newer (3.11 to 3.13 are tested), installs
 # what requirements.lock pins, then this package in place.  Does nothing when
-# all of it is there.
+# all of it is there.  With RESOLUTION=lowest-direct or RESOLUTION=highest it
+# installs the oldest or newest that pyproject.toml admits instead.
 set -eu
 cd "$(dirname "$0")/.."
 
 stamp=.venv/.installed
-wanted=$(cat requirements.lock pyproject.toml | cksum)
+wanted="$(cat requirements.lock pyproject.toml | cksum) ${RESOLUTION:-}"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -38,8 +39,13 @@ echo "Setting up .venv with $("$python" --version): about 6 GB," \
 rm -f "$stamp"
 "$python" -m venv --clear .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-.venv/bin/uv pip install --quiet --python .venv/bin/python \
-    --requirement requirements.lock
-.venv/bin/uv pip install --quiet --python .venv/bin/python \
-    --no-deps --editable .
+if [ -n "${RESOLUTION:-}" ]; then
+    .venv/bin/uv pip install --quiet --python .venv/bin/python \
+        --resolution "$RESOLUTION" --editable ".[book,export,test]"
+else
+    .venv/bin/uv pip install --quiet --python .venv/bin/python \
+        --require-hashes --requirement requirements.lock
+    .venv/bin/uv pip install --quiet --python .venv/bin/python \
+        --no-deps --editable .
+fi
 echo "$wanted" > "$stamp"

@@ -86,20 +86,25 @@ def compose(text: Path) -> NotebookNode:
         "{BRANCH}": place["branch"],
     }
     notebook = jupytext.reads(text.read_text("utf-8"), fmt="md:myst")
-    seen: dict[str, int] = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = _filled(cell.source)
             _fold(cell)
         for word, address in words.items():
             cell.source = cell.source.replace(word, address)
-        # An id from the content: moving a cell changes no other.
-        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = f"{digest}-{seen[digest]}"
+    identify(notebook.cells)
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def identify(cells: list[NotebookNode]) -> None:
+    """Give each cell an id from its content: moving one changes no other."""
+    seen: dict[str, int] = {}
+    for cell in cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = f"{digest}-{seen[digest]}"
 
 
 def _filled(source: str) -> str:
