@@ -54,7 +54,8 @@ lint:
 SLOW = address bench* book build cli colab environment exercises_2 \
     exercises_3 exercises_4 exercises_6 exercises_7 export faults layouts \
     loading pages panoptic_original panoptic_quality parity* phases \
-    photographs plain_loop plots* processes recipe_files saving shipped site train_command training \
+    photographs plain_loop plots* processes recipe_files saving shipped site \
+    train_command training \
     workflows
 
 fast:
