@@ -1,5 +1,6 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test check lint fast weave env weights tables bench lock clean
+.PHONY: help book test check lint fast weave env weights tables bench lock \
+    clean
 .DEFAULT_GOAL := help
 
 help:
