@@ -44,20 +44,24 @@ class AttentionMaps(nn.Module):
         self.k_linear.bias.copy_(k_bias)
 
     def forward(
-        self, box_embeddings: Tensor, memory: Tensor, padding_mask: Tensor
+        self,
+        box_embeddings: Tensor,
+        memory: Tensor,
+        padding_mask: Tensor | None,
     ) -> Tensor:
         """Return (B, N, M, h, w) maps.
 
         box_embeddings: (B, N, d); memory: (B, d, h, w), the image after the
-        encoder; padding_mask: (B, h, w) bool, True = padding.
+        encoder; padding_mask: (B, h, w) bool, True = padding, or None.
         """
         size = memory.shape[-2:]
         q = self.q_linear(box_embeddings).unflatten(-1, (self.heads, -1))
         k = self.k_linear(memory.flatten(2).transpose(1, 2))
         k = k.unflatten(-1, (self.heads, -1))
         scores = torch.einsum("bnmc,blmc->bnml", q * q.shape[-1] ** -0.5, k)
-        hidden = padding_mask.flatten(1)[:, None, None]
-        scores = scores.masked_fill(hidden, float("-inf"))
+        if padding_mask is not None:
+            hidden = padding_mask.flatten(1)[:, None, None]
+            scores = scores.masked_fill(hidden, float("-inf"))
         if self.joint_softmax:
             weights = scores.flatten(2).softmax(-1).view_as(scores)
         else:

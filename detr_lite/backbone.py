@@ -182,78 +182,34 @@ class ResNet(nn.Module):
         return Pyramid(res2, res3, res4, self.layer4(res4))
 
 
-class Features(NamedTuple):
-    """What the backbone says about a batch.
-
-    Attributes:
-        pyramid: the feature maps, padded to the size of the batch.
-        padding_mask: (B, h, w) bool, which positions of Res5 are padding.
-        sizes: for each picture the (h, w) of its own part of each map, or
-            None where that is not told apart from the padding.
-    """
-
-    pyramid: Pyramid
-    padding_mask: Tensor
-    sizes: tuple[Pyramid, ...] | None
-
-
 class Backbone(nn.Module):
     """The ResNet as DETR uses it: feature maps and their padding mask.
 
     The original calls the ResNet `body`, hence the name in its weights.
 
-    Args:
-        body: the ResNet.
-        exact_padding: send the pictures of a padded batch through the
-            convolutions one by one, so that each gets the features that it
-            has alone.  The original (False) sees the padding: batch norm
-            makes it a color like any other, and it leaks into the last rows
-            and columns.  Without padding there is no difference.
+    In a padded batch the convolutions see the padding: batch norm makes it a
+    color like any other, and it leaks into the last rows and columns.  So
+    images of other sizes get a batch of their own wherever that matters.
     """
 
-    def __init__(self, body: ResNet, exact_padding: bool = True):
+    def __init__(self, body: ResNet):
         super().__init__()
         self.body = body
-        self.exact_padding = exact_padding
 
-    def forward(self, images: Tensor, padding_mask: Tensor) -> Features:
-        """Return the feature maps, and which positions are padding.
+    def forward(
+        self, images: Tensor, padding_mask: Tensor | None
+    ) -> tuple[Pyramid, Tensor | None]:
+        """Return the feature maps, and which positions of Res5 are padding.
 
-        images: (B, 3, H, W); padding_mask: (B, H, W) bool, True = padding.
+        images: (B, 3, H, W); padding_mask: (B, H, W) bool, True = padding,
+        or None if there is none.
         """
-        if self.exact_padding and padding_mask.any():
-            return self._one_by_one(images, ~padding_mask)
         pyramid = self.body(images)
+        if padding_mask is None:
+            return pyramid, None
         size = pyramid.res5.shape[-2:]
         mask = F.interpolate(padding_mask[:, None].float(), size)[:, 0]
-        return Features(pyramid, mask.bool(), None)
-
-    def _one_by_one(self, images: Tensor, inside: Tensor) -> Features:
-        heights = inside[:, :, 0].sum(1).tolist()
-        widths = inside[:, 0].sum(1).tolist()
-        alone = [
-            self.body(image[None, :, :h, :w])
-            for image, h, w in zip(images, heights, widths, strict=True)
-        ]
-        sizes = tuple(Pyramid(*(x.shape[-2:] for x in p)) for p in alone)
-        pyramid = Pyramid(*map(pad_to_largest, zip(*alone, strict=True)))
-        ones = [torch.ones_like(p.res5[:, 0]) for p in alone]
-        return Features(pyramid, pad_to_largest(ones) == 0, sizes)
-
-
-def pad_to_largest(maps: Sequence[Tensor]) -> Tensor:
-    """Return (n, ..., h, w) maps of different sizes in one batch.
-
-    Zeros are added to the right and to the bottom; batches are joined.
-    """
-    height = max(x.shape[-2] for x in maps)
-    width = max(x.shape[-1] for x in maps)
-    return torch.cat(
-        [
-            F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
-            for x in maps
-        ]
-    )
+        return pyramid, mask.bool()
 
 
 def resnet(name: str, norm=FrozenBatchNorm2d, dilate_res5=False) -> ResNet:

@@ -6,14 +6,16 @@ from torch import Tensor
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """Return (..., 4) center-size boxes as corners (x0, y0, x1, y1)."""
-    cx, cy, w, h = boxes.unbind(-1)
-    return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), -1)
+    center, size = boxes.split(2, -1)
+    half = size / 2
+    return torch.cat((center - half, center + half), -1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     """Return (..., 4) corner boxes as (cx, cy, w, h)."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), -1)
+    upper_left, lower_right = boxes.split(2, -1)
+    center = (upper_left + lower_right) / 2
+    return torch.cat((center, lower_right - upper_left), -1)
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
@@ -24,18 +26,17 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
     Source: Rezatofighi et al. 2019; generalized_box_iou in the original,
     which computes the whole matrix even for pairs.
     """
-    area_a = (a[..., 2:] - a[..., :2]).prod(-1)
-    area_b = (b[..., 2:] - b[..., :2]).prod(-1)
-    inner = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(
-        a[..., :2], b[..., :2]
-    )
-    intersection = inner.clamp(min=0).prod(-1)
-    union = area_a + area_b - intersection
-    outer = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(
-        a[..., :2], b[..., :2]
-    )
-    hull = outer.prod(-1)
+    (a0, a1), (b0, b1) = a.split(2, -1), b.split(2, -1)
+    inner = torch.minimum(a1, b1) - torch.maximum(a0, b0)
+    intersection = area(inner.clamp(min=0))
+    union = area(a1 - a0) + area(b1 - b0) - intersection
+    hull = area(torch.maximum(a1, b1) - torch.minimum(a0, b0))
     tiny = torch.finfo(a.dtype).tiny  # two boxes of size 0: 0, not NaN
-    return intersection / union.clamp(min=tiny) - (hull - union) / hull.clamp(
-        min=tiny
-    )
+    overlap = intersection / union.clamp(min=tiny)
+    return overlap - (hull - union) / hull.clamp(min=tiny)
+
+
+def area(sides: Tensor) -> Tensor:
+    """Return the areas, (...,), of boxes of (..., 2) width and height."""
+    width, height = sides.unbind(-1)
+    return width * height

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from detr_lite.backbone import Backbone, Pyramid
@@ -32,32 +33,34 @@ class DetrOutput:
     """What DETR says about a batch, and what the mask head needs to go on.
 
     Attributes:
-        class_logits: (B, N, K + 1), the last class is "no object".
-        boxes: (B, N, 4), (cx, cy, w, h) relative to the unpadded picture.
+        layer_logits: (layers, B, N, K + 1), of every decoder layer; the last
+            class is "no object".
+        layer_boxes: (layers, B, N, 4), (cx, cy, w, h) relative to the
+            unpadded image.
         box_embeddings: (B, N, d), the decoder's last layer.
         memory: (B, d, h, w), the image after the encoder.
         src_proj: (B, d, h, w), the image before the encoder.
-        padding_mask: (B, h, w) bool, True = padding.
+        padding_mask: (B, h, w) bool, True = padding; None if there is none.
         pyramid: Res2 to Res5.
-        aux: the (class_logits, boxes) of each earlier decoder layer.
-        sizes: for each picture the (h, w) of its own part of Res2 to Res5,
-            or None where the padding is not told apart; see Backbone.
     """
 
-    class_logits: Tensor
-    boxes: Tensor
+    layer_logits: Tensor
+    layer_boxes: Tensor
     box_embeddings: Tensor
     memory: Tensor
     src_proj: Tensor
-    padding_mask: Tensor
+    padding_mask: Tensor | None
     pyramid: Pyramid
-    aux: tuple[tuple[Tensor, Tensor], ...] = ()
-    sizes: tuple[Pyramid, ...] | None = None
 
     @property
-    def layers(self) -> list[tuple[Tensor, Tensor]]:
-        """(class_logits, boxes) of every decoder layer, the last included."""
-        return [*self.aux, (self.class_logits, self.boxes)]
+    def class_logits(self) -> Tensor:
+        """(B, N, K + 1), the last layer's answer."""
+        return self.layer_logits[-1]
+
+    @property
+    def boxes(self) -> Tensor:
+        """(B, N, 4), the last layer's answer."""
+        return self.layer_boxes[-1]
 
 
 class DETR(nn.Module):
@@ -92,30 +95,32 @@ class DETR(nn.Module):
         self.bbox_embed = MLP(d, d, 4, 3)
         self.num_classes = num_classes
 
-    def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
+    def forward(
+        self, images: Tensor, padding_mask: Tensor | None = None
+    ) -> DetrOutput:
         """Find boxes.
 
         images: (B, 3, H, W), normalized; padding_mask: (B, H, W) bool,
-        True = padding.
+        True = padding, or None if all images are of one size.
         """
         backbone, position = self.backbone
-        pyramid, mask, sizes = backbone(images, padding_mask)
+        pyramid, mask = backbone(images, padding_mask)
         src_proj = self.input_proj(pyramid.res5)
+        nothing = torch.zeros_like(src_proj[:, 0], dtype=torch.bool)
         embeddings, memory = self.transformer(
-            src_proj, mask, self.query_embed.weight, position(mask)
+            src_proj,
+            mask,
+            self.query_embed.weight,
+            position(nothing if mask is None else mask),
         )
-        logits = self.class_embed(embeddings)
-        boxes = self.bbox_embed(embeddings).sigmoid()
         return DetrOutput(
-            class_logits=logits[-1],
-            boxes=boxes[-1],
+            layer_logits=self.class_embed(embeddings),
+            layer_boxes=self.bbox_embed(embeddings).sigmoid(),
             box_embeddings=embeddings[-1],
             memory=memory,
             src_proj=src_proj,
             padding_mask=mask,
             pyramid=pyramid,
-            aux=tuple(zip(logits[:-1], boxes[:-1], strict=True)),
-            sizes=sizes,
         )
 
 

@@ -1,60 +1,63 @@
 """Losses: what is wrong with the classes, the boxes and the masks."""
 
-from collections.abc import Iterator, Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
-from detr_lite.detr import DetrOutput
-from detr_lite.matching import Matching
-from detr_lite.panoptic_detr import PanopticOutput
-from detr_lite.targets import Target
+from detr_lite.targets import Targets
 
 
 def class_loss(
     logits: Tensor,
-    matching: Matching,
-    targets: Sequence[Target],
+    queries: Tensor,
+    targets: Targets,
     no_object_weight: float,
     total: float | None = None,
 ) -> Tensor:
-    """Return the cross-entropy; unmatched queries should say "no object".
+    """Return each layer's cross-entropy, (layers,).
 
-    logits: (B, N, K + 1).  The mean is weighted, as in the original: with
-    100 queries and 7 segments, a weight of 0.1 makes both sides even.
+    Unmatched queries should say "no object".  The mean is weighted, as in
+    the original: with 100 queries and 7 segments, a weight of 0.1 makes both
+    sides even.
+
+    logits: (layers, B, N, K + 1); queries: (layers, T), see HungarianMatcher.
     total: the sum of the weights, by default of this batch's queries.
     """
-    no_object = logits.shape[-1] - 1
-    wanted = torch.full(logits.shape[:2], no_object, device=logits.device)
-    wanted[matching.image, matching.query] = matching.gather(
-        [t.labels for t in targets]
-    )
-    weight = torch.ones(no_object + 1, device=logits.device)
-    weight[no_object] = no_object_weight
+    layers, batch, num_queries, classes = logits.shape
+    no_object = classes - 1
+    # A segment without a query has the number N: a column that is cut off.
+    wanted = queries.new_full((layers, batch, num_queries + 1), no_object)
+    layer = torch.arange(layers, device=queries.device)[:, None]
+    wanted[layer, targets.image, queries] = targets.labels
+    wanted = wanted[..., :num_queries].flatten()
     if total is None:
-        matched = len(matching.query)
-        total = matched + (wanted.numel() - matched) * no_object_weight
-    rows = logits.transpose(1, 2).float()
-    return F.cross_entropy(rows, wanted, weight, reduction="sum") / total
+        with_class = sum(min(n, num_queries) for n in targets.counts)
+        others = batch * num_queries - with_class
+        total = with_class + others * no_object_weight
+    weight = logits.new_ones(classes)
+    weight[no_object] = no_object_weight
+    rows = logits.flatten(0, 2)
+    losses = F.cross_entropy(rows, wanted, weight, reduction="none")
+    return losses.view(layers, -1).sum(1) / total
 
 
 def box_losses(
-    boxes: Tensor,
-    matching: Matching,
-    targets: Sequence[Target],
-    num_boxes: float,
+    boxes: Tensor, queries: Tensor, targets: Targets, num_boxes: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the L1 and the GIoU loss of the matched boxes.
+    """Return each layer's L1 and GIoU loss of the matched boxes, (layers,).
 
-    boxes: (B, N, 4) cxcywh; both are sums over pairs / num_boxes.
+    boxes: (layers, B, N, 4) cxcywh; queries: (layers, T), see
+    HungarianMatcher.  Both are sums over pairs / num_boxes.
     """
-    mine = boxes[matching.image, matching.query].float()
-    wanted = matching.gather([t.boxes for t in targets])
-    l1 = (mine - wanted).abs().sum() / num_boxes
+    layers, _, num_queries, _ = boxes.shape
+    layer = torch.arange(layers, device=queries.device)[:, None]
+    nearest = queries.clamp(max=num_queries - 1)
+    mine, wanted = boxes[layer, targets.image, nearest], targets.boxes
+    there = queries < num_queries
+    l1 = (mine - wanted).abs().sum(-1) * there
     overlap = giou(cxcywh_to_xyxy(mine), cxcywh_to_xyxy(wanted))
-    return l1, (1 - overlap).sum() / num_boxes
+    return l1.sum(1) / num_boxes, ((1 - overlap) * there).sum(1) / num_boxes
 
 
 def focal_loss(logits: Tensor, wanted: Tensor, num_boxes: float) -> Tensor:
@@ -83,48 +86,6 @@ def dice_loss(logits: Tensor, wanted: Tensor, num_boxes: float) -> Tensor:
     return (1 - (common + 1) / (total + 1)).sum() / num_boxes
 
 
-def mask_pairs(
-    output: PanopticOutput,
-    matching: Matching,
-    targets: Sequence[Target],
-    size: tuple[int, int],
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield mask logits, (S, h, w), and wanted masks, (S, H, W) bool.
-
-    All S pairs at once over the padded size, as the original has it; or, if
-    the output tells the padding apart, each picture's over its own pixels.
-    """
-    sizes = output.detection.sizes
-    wanted = [
-        target.masks(matching.target[matching.image == i])
-        for i, target in enumerate(targets)
-    ]
-    if sizes is None:
-        masks = torch.cat([_pad(mask, size) for mask in wanted])
-        yield output.mask_logits, masks
-        return
-    for i, masks in enumerate(wanted):
-        h, w = sizes[i].res2
-        mine = output.mask_logits[output.image_index == i, :h, :w]
-        if len(mine):
-            yield mine, masks
-
-
-def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(S, h, w) -> (S, H W)."""
-    return F.interpolate(
-        logits[:, None].float(),
-        size=size,
-        mode="bilinear",
-        align_corners=False,
-    ).flatten(1)
-
-
-def _pad(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = masks.shape[1:]
-    return F.pad(masks, (0, size[1] - width, 0, size[0] - height))
-
-
 class DetectionLoss:
     """The weighted sum of class and box losses over all decoder layers.
 
@@ -139,32 +100,30 @@ class DetectionLoss:
 
     def __call__(
         self,
-        output: DetrOutput,
-        matchings: Sequence[Matching],
-        targets: Sequence[Target],
+        logits: Tensor,
+        boxes: Tensor,
+        queries: Tensor,
+        targets: Targets,
         num_boxes: float,
         class_weight: float | None = None,
     ) -> dict[str, Tensor]:
         """Return {"loss": the sum to minimize, and the last layer's parts}.
 
-        matchings: one for each decoder layer; num_boxes, class_weight: what
-        the losses are divided by, the latter by default of this batch.
+        logits: (layers, B, N, K + 1); boxes: (layers, B, N, 4) cxcywh;
+        queries: (layers, T), see HungarianMatcher.  num_boxes, class_weight:
+        what the losses are divided by, the latter by default of this batch.
         """
-        total, parts = 0, {}
-        for (logits, boxes), matching in zip(
-            output.layers, matchings, strict=True
-        ):
-            ce = class_loss(
-                logits,
-                matching,
-                targets,
-                self.no_object_weight,
-                class_weight,
-            )
-            l1, overlap = box_losses(boxes, matching, targets, num_boxes)
-            total = total + ce + self.l1 * l1 + self.giou * overlap
-            parts = {"class": ce, "l1": l1, "giou": overlap}
-        return {"loss": total, **parts}
+        ce = class_loss(
+            logits, queries, targets, self.no_object_weight, class_weight
+        )
+        l1, overlap = box_losses(boxes, queries, targets, num_boxes)
+        loss = (ce + self.l1 * l1 + self.giou * overlap).sum()
+        return {
+            "loss": loss,
+            "class": ce[-1],
+            "l1": l1[-1],
+            "giou": overlap[-1],
+        }
 
 
 class MaskLoss:
@@ -179,35 +138,25 @@ class MaskLoss:
 
     def __call__(
         self,
-        output: PanopticOutput,
-        matching: Matching,
-        targets: Sequence[Target],
-        size: tuple[int, int],
+        mask_logits: Tensor,
+        chosen: Tensor,
+        targets: Targets,
         num_boxes: float,
     ) -> dict[str, Tensor]:
         """Return {"loss": the sum to minimize, and its parts, to look at}.
 
-        output: has a mask for each pair of the matching, in its order;
-        size: the padded pictures' (H, W).
+        mask_logits: (S, h, w), of the queries that answer for the chosen
+        segments, (S,).
         """
-        total = output.mask_logits.float().sum() * 0.0  # if there are none
-        focal = dice = total.detach()
-        for logits, masks in mask_pairs(output, matching, targets, size):
-            losses = self.weighted(logits.float(), masks, num_boxes)
-            total = total + losses[0]
-            focal, dice = focal + losses[1], dice + losses[2]
-        return {"loss": total, "focal": focal, "dice": dice}
-
-    def weighted(
-        self, logits: Tensor, masks: Tensor, num_boxes: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the weighted sum, the focal and the dice loss.
-
-        logits: (S, h, w); masks: (S, H, W) bool.
-        """
-        enlarged = _upsample(logits, masks.shape[1:])
-        wanted = masks.flatten(1).float()
+        masks = targets.masks(chosen)
+        enlarged = F.interpolate(
+            mask_logits[:, None],
+            size=masks.shape[1:],
+            mode="bilinear",
+            align_corners=False,
+        ).flatten(1)
+        wanted = masks.flatten(1).to(enlarged.dtype)
         focal = focal_loss(enlarged, wanted, num_boxes)
         dice = dice_loss(enlarged, wanted, num_boxes)
         loss = self.focal * focal + self.dice * dice
-        return loss, focal.detach(), dice.detach()
+        return {"loss": loss, "focal": focal, "dice": dice}

@@ -21,9 +21,6 @@ class MaskHead(nn.Module):
             are seen from the first step on.  1 is the original's.
         pyramid: add the backbone's features; without them the maps are only
             enlarged, which the book's ablation measures.
-        chunk: masks made at a time where no gradient is asked for; no two
-            depend on each other, so fewer take less memory and give the
-            same.  None makes all at once.
 
     Source: paper, figure 8; MaskHeadSmallConv in the original.
     """
@@ -36,14 +33,13 @@ class MaskHead(nn.Module):
         context: int | None = None,
         map_gain: float = 1.0,
         pyramid: bool = True,
-        chunk: int | None = 1,
     ):
         super().__init__()
         context = width if context is None else context
         first = width + heads
         stages = [context // 2**i for i in range(1, 5)]
         res2, res3, res4 = pyramid_channels
-        self.pyramid, self.chunk = pyramid, chunk
+        self.pyramid = pyramid
         self.lay1, self.gn1 = _stage(first, first)
         self.lay2, self.gn2 = _stage(first, stages[0])
         self.lay3, self.gn3 = _stage(stages[0], stages[1])
@@ -73,31 +69,24 @@ class MaskHead(nn.Module):
         attention_maps: (S, M, h, w);
         image_index: (S,) int64, the picture each embedding belongs to.
         """
-        if attention_maps.shape[0] == 0:  # nothing was found: no masks
-            return src_proj.new_zeros((0, *pyramid.res2.shape[-2:]))
-        # What all queries of a picture share, once for each picture:
+        shared = self.prepare(src_proj, pyramid)
+        mine = [x[image_index] for x in shared]
+        return self.masks(attention_maps, *mine)
+
+    def prepare(self, src_proj: Tensor, pyramid: Pyramid) -> list[Tensor]:
+        """Return what all queries of an image share, each (B, C, h, w)."""
         shared = [self._image(src_proj)]
         for level, adapter in (
             (pyramid.res4, self.adapter1),
             (pyramid.res3, self.adapter2),
             (pyramid.res2, self.adapter3),
         ):
-            nothing = level.new_zeros(1, 1, *level.shape[-2:])
+            nothing = torch.zeros_like(level[:, :1])
             shared.append(adapter(level) if self.pyramid else nothing)
-        parts = [(attention_maps, image_index)]
-        # For gradients everything is kept, however few are made at a time.
-        if self.chunk is not None and not torch.is_grad_enabled():
-            few = (x.split(self.chunk) for x in parts[0])
-            parts = zip(*few, strict=True)
-        masks = []
-        for maps, index in parts:
-            # One picture's is not copied for each query, but broadcast.
-            mine = [x if x.shape[0] == 1 else x[index] for x in shared]
-            masks.append(self._masks(maps, *mine))
-        return torch.cat(masks)
+        return shared
 
-    def _masks(self, maps, image, res4, res3, res2) -> Tensor:
-        """Return the masks of some queries, beside what they share."""
+    def masks(self, maps, image, res4, res3, res2) -> Tensor:
+        """Return the mask logits of S queries beside what each shares."""
         x = self.gn1(self._first(image, maps)).relu_()
         x = self.gn2(self.lay2(x)).relu_()
         x = self.gn3(self.lay3(_fuse(x, res4))).relu_()

@@ -14,9 +14,9 @@ from detr_lite.backbone import (
     ResNet,
 )
 from detr_lite.detr import DETR
-from detr_lite.mask_head import MaskHead
 from detr_lite.position import SinePositionalEncoding
 from detr_lite.savings.folded_norms import fold_norms
+from detr_lite.savings.mask_chunks import ChunkedMaskHead
 from detr_lite.transformer import Transformer
 
 
@@ -108,19 +108,10 @@ def memory_format(config: ModelConfig) -> torch.memory_format:
     return torch.channels_last
 
 
-def default_chunk(config: ModelConfig) -> int | None:
-    """Return how many masks are made at a time: one, of small pictures all.
-
-    One mask after the other takes the least memory and, of large pictures,
-    hardly more time; small ones fit into memory all at once.
-    """
-    return 1 if config.longest > 320 else None
-
-
 def build_detr(config: ModelConfig) -> DETR:
     """Return the detector of a configuration, with random weights."""
     return DETR(
-        backbone=Backbone(build_resnet(config), config.exact_padding),
+        backbone=Backbone(build_resnet(config)),
         position=SinePositionalEncoding(
             width=config.width,
             temperature=config.temperature,
@@ -139,8 +130,13 @@ def build_detr(config: ModelConfig) -> DETR:
     )
 
 
-def panoptic_parts(config: ModelConfig) -> dict[str, nn.Module]:
-    """Return the modules that PanopticDETR puts together, by their names."""
+def panoptic_parts(
+    config: ModelConfig, chunk: int | None = None
+) -> dict[str, nn.Module]:
+    """Return the modules that PanopticDETR puts together, by their names.
+
+    chunk: masks made at a time; see ChunkedMaskHead.
+    """
     detr = build_detr(config)
     res2, res3, res4, _ = detr.backbone[0].body.channels
     return {
@@ -150,13 +146,13 @@ def panoptic_parts(config: ModelConfig) -> dict[str, nn.Module]:
             heads=config.heads,
             joint_softmax=config.joint_softmax,
         ),
-        "mask_head": MaskHead(
+        "mask_head": ChunkedMaskHead(
             width=config.width,
             heads=config.heads,
             pyramid_channels=(res2, res3, res4),
             context=config.context,
             map_gain=config.map_gain,
             pyramid=config.pyramid,
-            chunk=default_chunk(config),
+            chunk=chunk,
         ),
     }

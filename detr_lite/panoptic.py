@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from detr_lite.errors import ConfigError
 from detr_lite.panoptic_detr import PanopticOutput
@@ -58,25 +59,92 @@ def nearest_index(source: int, out: int) -> np.ndarray:
     return np.minimum(np.cumsum(steps).astype(np.int64), source - 1)
 
 
-def panoptic_segmentation(
+def best_masks(
+    mask_logits: Tensor, alive: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Return for each pixel which mask has the largest logit, (B, H, W).
+
+    mask_logits: (B, n, h, w); alive: (B, n) bool, which masks take part.
+    One mask of each image at a time is enlarged and compared with the best
+    so far: n masks of the full size are never held at once.  Of equal ones
+    the first wins.
+    """
+    dead = ~alive[:, :, None, None]
+    mask_logits = mask_logits.masked_fill(dead, -1e30).transpose(0, 1)
+    best = winner = torch.zeros(())
+    for number, logits in enumerate(mask_logits):
+        enlarged = F.interpolate(
+            logits[:, None], size=size, mode="bilinear", align_corners=False
+        )[:, 0]
+        if number == 0:
+            best = enlarged
+            winner = torch.zeros_like(enlarged, dtype=torch.int64)
+        else:
+            winner.masked_fill_(enlarged > best, number)
+            best = torch.maximum(best, enlarged)
+    return winner
+
+
+def first_of_stuff(labels: Tensor, isthing: Tensor) -> Tensor:
+    """Return for each mask the first of the same stuff, or itself, (B, n).
+
+    labels: (B, n) classes; isthing: (K + 1,) bool.
+    """
+    same = labels[:, :, None] == labels[:, None]
+    itself = torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
+    same = torch.where(isthing[labels][:, :, None], itself, same)
+    return same.int().argmax(-1)
+
+
+def resized_maps(
+    maps: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    out_sizes: Sequence[tuple[int, int]],
+    beyond: int,
+) -> Tensor:
+    """Return each map without its padding, at the size of its result.
+
+    maps: (B, H, W); sizes: of the images in it; out_sizes: of the results.
+    Returns (B, largest height, largest width), `beyond` outside a result.
+    """
+    if all(size == maps.shape[1:] for size in (*sizes, *out_sizes)):
+        return maps
+    rows, columns = (
+        pad_sequence(
+            [
+                torch.from_numpy(nearest_index(size[side], out[side]))
+                for size, out in zip(sizes, out_sizes, strict=True)
+            ],
+            batch_first=True,
+            padding_value=-1,
+        ).to(maps.device, non_blocking=True)
+        for side in (0, 1)
+    )
+    image = torch.arange(len(maps), device=maps.device)
+    rows, columns = rows[:, :, None], columns[:, None]
+    resized = maps[image[:, None, None], rows, columns]
+    return resized.masked_fill_((rows < 0) | (columns < 0), beyond)
+
+
+def panoptic_maps(
     labels: Tensor,
     mask_logits: Tensor,
     isthing: Sequence[bool],
     padded_size: tuple[int, int],
-    size: tuple[int, int],
-    out_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    out_sizes: Sequence[tuple[int, int]],
     mode: str = "union",
     min_area: int = 4,
-) -> tuple[Tensor, list[int], list[int]]:
-    """Give each pixel to the mask that wants it most.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each pixel of a batch's images to the mask that wants it most.
 
     Args:
-        labels: (n,) classes of the n kept queries.
-        mask_logits: (n, h, w), at the stride of Res2, over the padding too.
+        labels: (B, n) classes of the masks; K if there is no such mask.
+        mask_logits: (B, n, h, w), at the stride of Res2, padding included.
         isthing: (K,) whether a label is a thing.
         padded_size: (H, W) of the batch.
-        size: (H, W) of the picture in it, without padding.
-        out_size: (H, W) of the id map to return.
+        sizes: (H, W) of each image in it, without padding.
+        out_sizes: (H, W) of the id maps to return.
         mode: "union" makes one segment of all masks of a stuff class, as
             the paper says.  "original" does what the original's code does:
             it merges, but where that or a small area leaves any mask
@@ -85,73 +153,54 @@ def panoptic_segmentation(
             pixels go to the best of the others.
 
     Returns:
-        The (H, W) int64 map of positions in 0 to n - 1 (-1 where nothing was
-        kept), the surviving positions, and their areas.
+        The id maps, (B, H, W) int64, 0 where there is no mask, and of each
+        mask its id, 0 if it has no segment of its own, and its area, (B, n).
 
     Source: paper, section 4.4; PostProcessPanoptic in the original, which
     forgets to crop the padding off.
     """
     if mode not in ("union", "original"):
         raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
-    device = mask_logits.device
-    rows = torch.from_numpy(nearest_index(size[0], out_size[0])).to(device)
-    columns = torch.from_numpy(nearest_index(size[1], out_size[1])).to(device)
-    first = _first_of_its_stuff(labels, isthing)
-    alive = list(range(len(labels)))
-    merged = True
-    while alive:
-        best = _best_mask(mask_logits, alive, padded_size, size)
-        if merged:
-            best = first[best]
-        best = best[rows[:, None], columns]
-        areas = best.flatten().bincount(minlength=len(labels))
-        # With "union", a merged mask has no area of its own but must stay.
-        counted = (areas[first] if mode == "union" else areas).tolist()
-        large = [i for i in alive if counted[i] > min_area]
-        if large == alive:
-            shown = areas.nonzero().flatten()
-            return best, shown.tolist(), areas[shown].tolist()
-        alive = large
-        merged = mode == "union"
-    return torch.full(out_size, -1, device=device), [], []
+    there = labels < len(isthing)
+    flags = torch.tensor([*isthing, True])
+    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
+    nobody = labels.shape[1]
+
+    def assign(alive: Tensor, merge: bool) -> tuple[Tensor, Tensor]:
+        winner = best_masks(mask_logits, alive, padded_size)
+        winner = resized_maps(winner, sizes, out_sizes, nobody).flatten(1)
+        if merge:
+            winner = F.pad(first, (0, 1), value=nobody).gather(1, winner)
+        areas = F.pad(torch.zeros_like(first), (0, 1))
+        areas = areas.scatter_add(1, winner, torch.ones_like(winner))
+        return winner, areas[:, :nobody]
+
+    winner, areas = assign(there, merge=True)
+    if mode == "union":
+        # The others only grow by what the small ones lose: one round will
+        # do, and on a GPU it takes less time than to ask whether to.
+        alive = there & (areas.gather(1, first) > min_area)
+        if alive.device.type != "cpu" or not alive.equal(there):
+            winner, areas = assign(alive, merge=True)
+    else:
+        alive, large = there, there & (areas > min_area)
+        while not large.equal(alive):
+            alive = large
+            winner, areas = assign(alive, merge=False)
+            large = alive & (areas > min_area)
+    shown = alive & (areas > 0)
+    numbers = shown.cumsum(1) * shown
+    ids = F.pad(numbers, (0, 1)).gather(1, winner)
+    height, width = map(max, zip(*out_sizes, strict=True))
+    return ids.view(-1, height, width), numbers, areas
 
 
-def _best_mask(
-    mask_logits: Tensor,
-    alive: Sequence[int],
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
-) -> Tensor:
-    """Return for each pixel which of the masks alive has the largest logit.
-
-    One mask at a time is enlarged and compared with the best so far: n masks
-    of the full size are never held at once.  Of equal ones the first wins.
-    """
-    best = torch.full(size, float("-inf"), device=mask_logits.device)
-    winner = torch.full(size, alive[0], device=mask_logits.device)
-    for i in alive:
-        logits = F.interpolate(
-            mask_logits[None, i : i + 1].float(),
-            size=padded_size,
-            mode="bilinear",
-            align_corners=False,
-        )[0, 0, : size[0], : size[1]]
-        winner.masked_fill_(logits > best, i)
-        best = torch.maximum(best, logits)
-    return winner
-
-
-def _first_of_its_stuff(labels: Tensor, isthing: Sequence[bool]) -> Tensor:
-    """Return for each mask the first mask of the same stuff, or itself."""
-    first: dict[int, int] = {}
-    return torch.tensor(
-        [
-            i if isthing[label] else first.setdefault(label, i)
-            for i, label in enumerate(labels.tolist())
-        ],
-        dtype=torch.int64,
-        device=labels.device,
-    )
+def to_host(*tensors: Tensor) -> list[Tensor]:
+    """Return the tensors on the host, after one wait for all of them."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
+    if tensors[0].is_cuda:
+        torch.cuda.current_stream().synchronize()
+    return copies
 
 
 @torch.no_grad()
@@ -163,53 +212,53 @@ def panoptic_results(
     out_sizes: Sequence[tuple[int, int]] | None = None,
     mode: str = "union",
 ) -> list[Panoptic]:
-    """Return the panoptic segmentation of each picture of a batch.
+    """Return the panoptic segmentation of each image of a batch.
 
-    padded_size: (H, W) of the batch; sizes: of each picture in it, without
+    padded_size: (H, W) of the batch; sizes: of each image in it, without
     the padding; out_sizes: of the id maps to return (default: sizes).
     """
-    scores, labels = output.class_logits.softmax(-1).max(-1)
+    out_sizes = sizes if out_sizes is None else out_sizes
+    # The masks of each image in a row, the rows as long as the longest.
+    image, query = output.image_index.cpu(), output.query_index.cpu()
+    counts = image.bincount(minlength=len(sizes))
+    place = torch.arange(len(image)) - (counts.cumsum(0) - counts)[image]
+    row_length = max(int(counts.max()), 1)
+    queries = torch.zeros(len(sizes), row_length, dtype=torch.int64)
+    queries[image, place] = query
+    device = output.mask_logits.device
+    image, place, chosen, lengths = (
+        x.to(device, non_blocking=True)
+        for x in (image, place, queries, counts)
+    )
+    shape = (*chosen.shape, *output.mask_logits.shape[1:])
+    masks = output.mask_logits.new_zeros(shape)
+    masks[image, place] = output.mask_logits
+    scores, labels = (
+        x.gather(1, chosen) for x in output.class_logits.softmax(-1).max(-1)
+    )
+    boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
     # Whatever was kept: a query that says "no object" makes no segment.
-    objects = labels != len(isthing)
-    kept_objects = objects[output.image_index, output.query_index]
-    # What segments are made of crosses from the device once, not by numbers.
-    score, label, box = (x.tolist() for x in (scores, labels, output.boxes))
-    results = []
-    for i, size in enumerate(sizes):
-        mine = (output.image_index == i) & kept_objects
-        queries = output.query_index[mine]
-        logits, upsampled = output.mask_logits[mine], padded_size
-        if output.detection.sizes:  # the masks of each picture, as if alone
-            h, w = output.detection.sizes[i].res2
-            logits, upsampled = logits[:, :h, :w], size
-        positions, kept, areas = panoptic_segmentation(
-            labels[i, queries],
-            logits,
-            isthing,
-            upsampled,
-            size,
-            out_sizes[i] if out_sizes else size,
-            mode,
+    missing = torch.arange(row_length, device=device) >= lengths[:, None]
+    labels = labels.masked_fill(missing, len(isthing))
+    maps = panoptic_maps(
+        labels, masks, isthing, padded_size, sizes, out_sizes, mode=mode
+    )
+    id_maps, *columns = to_host(*maps, labels, scores, boxes)
+    rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
+    return [
+        Panoptic(id_map[:height, :width].int(), _segments(*row))
+        for id_map, (height, width), row in zip(
+            id_maps, out_sizes, rows, strict=True
         )
-        ids = torch.zeros(
-            len(queries) + 1, dtype=torch.int32, device=positions.device
+    ]
+
+
+def _segments(queries, numbers, areas, labels, scores, boxes):
+    """Return the segments of an image from the columns of its masks."""
+    return tuple(
+        Segment(number, label, score, area, query, tuple(box))
+        for query, number, area, label, score, box in zip(
+            queries, numbers, areas, labels, scores, boxes, strict=True
         )
-        segments, numbers = [], queries.tolist()
-        for number, (position, area) in enumerate(
-            zip(kept, areas, strict=True), 1
-        ):
-            query = numbers[position]
-            ids[position] = number
-            segments.append(
-                Segment(
-                    id=number,
-                    label=label[i][query],
-                    score=score[i][query],
-                    area=area,
-                    query=query,
-                    box=tuple(box[i][query]),
-                )
-            )
-        # Position -1 (nothing kept) reads the last entry, which stays 0.
-        results.append(Panoptic(ids[positions].cpu(), tuple(segments)))
-    return results
+        if number
+    )

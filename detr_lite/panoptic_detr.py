@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from detr_lite.attention_maps import AttentionMaps
-from detr_lite.backbone import Pyramid, pad_to_largest
 from detr_lite.detr import DETR, DetrOutput, found
 from detr_lite.mask_head import MaskHead
 
@@ -21,7 +19,7 @@ class PanopticOutput:
 
     Attributes:
         detection: what DETR found; has class_logits, boxes, memory, ...
-        image_index: (S,) int64, the picture of each kept query, ascending.
+        image_index: (S,) int64, the image of each kept query, ascending.
         query_index: (S,) int64, its number among the N queries.
         attention_maps: (S, M, h, w).
         mask_logits: (S, H/4, W/4), the resolution of Res2.
@@ -73,68 +71,41 @@ class PanopticDETR(nn.Module):
         self.threshold = threshold
 
     def forward(
-        self, images: Tensor, padding_mask: Tensor, keep: Keep | None = None
+        self,
+        images: Tensor,
+        padding_mask: Tensor | None = None,
+        keep: Keep | None = None,
     ) -> PanopticOutput:
         """Find boxes, then make masks for the queries that are kept.
 
         images: (B, 3, H, W), normalized; padding_mask: (B, H, W) bool,
-        True = padding.
+        True = padding, or None if all images are of one size.
         keep: chooses queries from DETR's output, (B, N) bool.  Masks cost
         most of the arithmetic and each is independent of the others, so by
         default only those that found something get one.
         """
         detection = self.detr(images, padding_mask)
         if keep is None:
-            chosen = found(detection.class_logits, self.threshold)
+            kept = found(detection.class_logits, self.threshold)
         else:
-            chosen = keep(detection)
-        return self.add_masks(detection, chosen)
+            kept = keep(detection)
+        # How many there are decides what comes next, so here, and only here,
+        # the host waits for the device.
+        return self.add_masks(detection, *kept.cpu().nonzero(as_tuple=True))
 
-    def add_masks(self, detection: DetrOutput, keep: Tensor) -> PanopticOutput:
-        """Return the masks of the kept queries; keep: (B, N) bool."""
-        image_index, query_index = keep.nonzero(as_tuple=True)
-        counts = keep.sum(1)
-        # Rows of different lengths in one tensor: (B, most kept, d).
-        rows = detection.box_embeddings[keep].split(counts.tolist())
-        padded = pad_sequence(list(rows), batch_first=True)
-        slots = torch.arange(padded.shape[1], device=keep.device)
+    def add_masks(
+        self, detection: DetrOutput, image_index: Tensor, query_index: Tensor
+    ) -> PanopticOutput:
+        """Return the masks of S queries: their images and numbers, (S,)."""
+        device = detection.memory.device
+        image, query = (
+            index.to(device, non_blocking=True)
+            for index in (image_index, query_index)
+        )
         maps = self.bbox_attention(
-            padded, detection.memory, detection.padding_mask
-        )[slots < counts[:, None]]
-        if detection.sizes is None:
-            masks = self.mask_head(
-                detection.src_proj, maps, image_index, detection.pyramid
-            )
-        else:
-            masks = self._masks_one_by_one(detection, maps, image_index)
+            detection.box_embeddings, detection.memory, detection.padding_mask
+        )[image, query]
+        masks = self.mask_head(
+            detection.src_proj, maps, image, detection.pyramid
+        )
         return PanopticOutput(detection, image_index, query_index, maps, masks)
-
-    def _masks_one_by_one(
-        self, detection: DetrOutput, maps: Tensor, image_index: Tensor
-    ) -> Tensor:
-        """Return the masks that each picture of a padded batch has alone.
-
-        The mask head's GroupNorm takes its mean over all positions, so the
-        padding must not be among them.
-        """
-        masks = [detection.pyramid.res2[:0, 0]]
-        for i, sizes in enumerate(detection.sizes):
-            mine = maps[image_index == i]
-            own = Pyramid(
-                *(
-                    level[i : i + 1, :, :h, :w]
-                    for level, (h, w) in zip(
-                        detection.pyramid, sizes, strict=True
-                    )
-                )
-            )
-            h, w = sizes.res5
-            masks.append(
-                self.mask_head(
-                    detection.src_proj[i : i + 1, :, :h, :w],
-                    mine[..., :h, :w],
-                    image_index.new_zeros(len(mine)),
-                    own,
-                )
-            )
-        return pad_to_largest(masks)

@@ -68,7 +68,13 @@ class PanopticQuality:
             if m not in matched_mine and 2 * ignored <= area_mine[m]:
                 self.fp[label] += 1
 
-    def result(self, labels: Sequence[int] | None = None) -> dict[str, float]:
+    def add(self, other: "PanopticQuality") -> None:
+        """Count the images that another one has counted."""
+        for name in ("iou", "tp", "fp", "fn"):
+            mine = getattr(self, name)
+            mine += getattr(other, name)
+
+    def compute(self, labels: Sequence[int] | None = None) -> dict[str, float]:
         """Return {"pq", "sq", "rq"}: means over the labels that occur."""
         chosen = np.arange(len(self.tp)) if labels is None else labels
         chosen = np.asarray(chosen, np.int64)

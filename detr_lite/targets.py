@@ -4,6 +4,7 @@ All of it follows from an *id map*, one integer a pixel that says which
 segment the pixel belongs to, 0 where no segment is annotated (void).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +55,14 @@ def boxes_from_id_map(id_map: Tensor, segment_ids: Tensor) -> Tensor:
     original's masks_to_boxes uses pixel indices and gives it width 0.)
     A segment without a pixel raises DataError.
     """
-    return _chosen(*drawn_boxes(id_map), segment_ids)
+    return boxes_of(segment_ids, *drawn_boxes(id_map))
 
 
-def _chosen(drawn: np.ndarray, boxes: np.ndarray, ids: Tensor) -> Tensor:
-    """Return the boxes of some ids; DataError if one is not drawn."""
+def boxes_of(ids: Tensor, drawn: np.ndarray, boxes: np.ndarray) -> Tensor:
+    """Return the boxes of some ids, (T, 4) float.
+
+    drawn, boxes: what drawn_boxes returns.  DataError if an id isn't drawn.
+    """
     missing = set(ids.tolist()) - set(drawn.tolist())
     if missing:
         raise DataError(
@@ -70,29 +74,38 @@ def _chosen(drawn: np.ndarray, boxes: np.ndarray, ids: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the model should find in one picture.
+class Targets:
+    """What the model should find in a batch of B images: T segments in all.
 
     Attributes:
         labels: (T,) int64.
-        boxes: (T, 4) float, (cx, cy, w, h) relative to the unpadded picture.
-        id_map: (H, W) int32, unpadded.
+        boxes: (T, 4) float, (cx, cy, w, h) relative to the unpadded image.
+        image: (T,) int64, the image of each segment, ascending.
         segment_ids: (T,) int64.
+        id_maps: (B, H, W) int32, 0 in the padding.
+        counts: the number of segments of each image.
     """
 
     labels: Tensor
     boxes: Tensor
-    id_map: Tensor
+    image: Tensor
     segment_ids: Tensor
+    id_maps: Tensor
+    counts: tuple[int, ...]
 
-    def masks(self, index: Tensor | None = None) -> Tensor:
-        """Return (T, H, W) bool masks, or those of the segments in index."""
-        ids = self.segment_ids if index is None else self.segment_ids[index]
-        return self.id_map == ids[:, None, None]
+    def masks(self, chosen: Tensor) -> Tensor:
+        """Return the masks of the chosen segments, (S, H, W) bool."""
+        ids = self.segment_ids[chosen]
+        return self.id_maps[self.image[chosen]] == ids[:, None, None]
 
-    def to(self, device) -> "Target":
-        """Return the target with every tensor on the device."""
-        return Target(*(getattr(self, f).to(device) for f in TARGET_FIELDS))
+    def to(self, device) -> "Targets":
+        """Return the targets on the device; nothing waits for the copies."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
+    def pin_memory(self) -> "Targets":
+        """Return them in memory from which a GPU copies by itself."""
+        return self._each(Tensor.pin_memory)
 
-TARGET_FIELDS = ("labels", "boxes", "id_map", "segment_ids")
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        *tensors, counts = vars(self).values()
+        return Targets(*map(change, tensors), counts)

@@ -154,8 +154,8 @@ class Decoder(nn.Module):
         results = []
         for layer in self.layers:
             x = layer(x, query_pos, memory, pos, padding_mask)
-            results.append(self.norm(x))
-        return torch.stack(results)
+            results.append(x)
+        return self.norm(torch.stack(results))
 
 
 class Transformer(nn.Module):
@@ -186,22 +186,20 @@ class Transformer(nn.Module):
     def forward(
         self,
         src: Tensor,
-        padding_mask: Tensor,
+        padding_mask: Tensor | None,
         query_embed: Tensor,
         pos: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Encode the image, then decode the queries from it.
 
-        src, pos: (B, d, h, w); padding_mask: (B, h, w) bool;
-        query_embed: (N, d).
+        src, pos: (B, d, h, w); padding_mask: (B, h, w) bool, or None if
+        nothing is padding; query_embed: (N, d).
         Returns the box embeddings of every decoder layer, (layers, B, N, d)
         (`hs` in the original), and `memory`, (B, d, h, w).
         """
         size = src.shape[-2:]
         tokens, pos = (x.flatten(2).transpose(1, 2) for x in (src, pos))
-        # A traced model has one path for all pictures, the one with a mask.
-        masked = torch.compiler.is_compiling() or padding_mask.any()
-        mask = padding_mask.flatten(1) if masked else None
+        mask = None if padding_mask is None else padding_mask.flatten(1)
         memory = self.encoder(tokens, pos, mask)
         query_pos = query_embed.expand(src.shape[0], -1, -1)
         start = torch.zeros_like(query_pos)

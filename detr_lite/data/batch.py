@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from detr_lite.boxes import xyxy_to_cxcywh
 from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError
-from detr_lite.targets import Target, _chosen
+from detr_lite.targets import Targets, boxes_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -17,80 +18,105 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of different sizes in one tensor, padded right and bottom.
+    """Images in one tensor, padded right and bottom where sizes differ.
 
     Attributes:
         images: (B, 3, H, W) float, normalized, 0 in the padding.
-        padding_mask: (B, H, W) bool, True where a pixel is padding.
-        targets: B targets.
+        padding_mask: (B, H, W) bool, True where a pixel is padding; None if
+            all images are of one size.
+        targets: what there is to find.
         samples: the B samples they were made from.
     """
 
     images: Tensor
-    padding_mask: Tensor
-    targets: list[Target]
-    samples: list[Sample] = field(repr=False)
+    padding_mask: Tensor | None
+    targets: Targets
+    samples: list[Sample] = field(repr=False, default_factory=list)
 
     def to(self, device) -> "Batch":
-        """Return the batch with every tensor on the device."""
+        """Return the batch on the device; nothing waits for the copies."""
+        mask = self.padding_mask
         return Batch(
-            self.images.to(device),
-            self.padding_mask.to(device),
-            [t.to(device) for t in self.targets],
+            self.images.to(device, non_blocking=True),
+            None if mask is None else mask.to(device, non_blocking=True),
+            self.targets.to(device),
+            self.samples,
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in memory from which a GPU copies by itself."""
+        mask = self.padding_mask
+        return Batch(
+            self.images.pin_memory(),
+            None if mask is None else mask.pin_memory(),
+            self.targets.pin_memory(),
             self.samples,
         )
 
 
-def make_target(sample: Sample) -> Target:
+def make_targets(samples: Sequence[Sample]) -> Targets:
     """Return what the model should find: crowds are left out, as void is."""
-    labels, ids = sample.labels, sample.segment_ids
-    if sample.crowd.any():
-        labels, ids = labels[~sample.crowd], ids[~sample.crowd]
+    chosen = [~s.crowd for s in samples]
+    pairs = list(zip(samples, chosen, strict=True))
+    ids = [s.segment_ids[c] for s, c in pairs]
+    counts = tuple(map(len, ids))
+    boxes = [_relative_boxes(*pair) for pair in zip(samples, ids, strict=True)]
+    return Targets(
+        labels=torch.cat([s.labels[c] for s, c in pairs]),
+        boxes=torch.cat(boxes),
+        image=torch.arange(len(ids)).repeat_interleave(torch.tensor(counts)),
+        segment_ids=torch.cat(ids),
+        id_maps=pad_to_largest([s.id_map for s in samples]),
+        counts=counts,
+    )
+
+
+def _relative_boxes(sample: Sample, ids: Tensor) -> Tensor:
     height, width = sample.id_map.shape
     try:
-        corners = _chosen(*sample.drawn, ids)
+        corners = boxes_of(ids, *sample.drawn)
     except DataError as error:
         raise DataError(f"{sample.name}: {error}") from None
-    corners /= torch.tensor([width, height, width, height])
-    return Target(labels, xyxy_to_cxcywh(corners), sample.id_map, ids)
+    return xyxy_to_cxcywh(
+        corners / torch.tensor([width, height, width, height])
+    )
+
+
+def pad_to_largest(maps: Sequence[Tensor]) -> Tensor:
+    """Return (..., h, w) tensors of several sizes as one, padded with 0."""
+    height, width = (max(x.shape[side] for x in maps) for side in (-2, -1))
+    return torch.stack(
+        [
+            F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+            for x in maps
+        ]
+    )
 
 
 def normalize(images: Tensor) -> Tensor:
     """Return (..., 3, H, W) uint8 images as floats, ImageNet-normalized."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+    mean, std = (
+        torch.tensor(numbers)[:, None, None].to(
+            images.device, non_blocking=True
+        )
+        for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return (images.float() / 255 - mean) / std
 
 
-def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Return one (B, 3, H, W) normalized batch and its (B, H, W) padding mask.
 
-    images: (3, h, w) uint8 each, of any sizes.
+    images: (3, h, w) uint8 each, of any sizes; of one size, the mask is None.
     """
     if all(image.shape == images[0].shape for image in images):
-        batch = normalize(torch.stack(list(images)))
-        return batch, batch.new_zeros(
-            (len(batch), *batch.shape[2:]), dtype=torch.bool
-        )
-    height = max(image.shape[1] for image in images)
-    width = max(image.shape[2] for image in images)
-    batch = torch.zeros(len(images), 3, height, width, device=images[0].device)
-    mask = torch.ones(
-        len(images), height, width, dtype=torch.bool, device=images[0].device
-    )
-    for i, image in enumerate(images):
-        h, w = image.shape[1:]
-        batch[i, :, :h, :w] = normalize(image)
-        mask[i, :h, :w] = False
-    return batch, mask
+        return normalize(torch.stack(list(images))), None
+    inside = pad_to_largest([torch.ones_like(x[0]) for x in images])
+    batch = normalize(pad_to_largest(images)) * inside[:, None]
+    return batch, inside == 0
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Return the samples as one padded batch with targets."""
     images, padding_mask = pad_images([s.image for s in samples])
-    return Batch(
-        images,
-        padding_mask,
-        [make_target(s) for s in samples],
-        list(samples),
-    )
+    return Batch(images, padding_mask, make_targets(samples), list(samples))

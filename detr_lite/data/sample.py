@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.data.categories import Categories
-from detr_lite.targets import _chosen, drawn_boxes
+from detr_lite.targets import boxes_of, drawn_boxes
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sample:
 
         As boxes_from_id_map, but the id map is looked through once.
         """
-        return _chosen(*self.drawn, self.segment_ids)
+        return boxes_of(self.segment_ids, *self.drawn)
 
 
 class Split(Protocol):

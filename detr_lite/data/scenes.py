@@ -247,6 +247,11 @@ class SceneSplit(Sequence[Sample]):
         )
 
     @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images, (n, H, W, 3) uint8, and their id maps, (n, H, W)."""
+        return self._images, self._id_maps
+
+    @property
     def fingerprint(self) -> dict:
         """What the scenes follow from."""
         return {

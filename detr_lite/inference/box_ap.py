@@ -71,7 +71,7 @@ class BoxAP:
         """How many true segments were counted."""
         return sum(len(truth) for truth, _ in self._pictures)
 
-    def result(self) -> dict[str, float | list[float]]:
+    def compute(self) -> dict[str, float | list[float]]:
         """Return {"box_ap", "box_ap50", "per_class": AP of each label}."""
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

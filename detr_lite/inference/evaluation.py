@@ -3,26 +3,26 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories
-from detr_lite.data.resizing import resize_picture
 from detr_lite.data.sample import Sample, Split
 from detr_lite.data.subsets import relabel
 from detr_lite.errors import ConfigError, DataError
+from detr_lite.files.ahead import ahead
+from detr_lite.inference.batches import FittedBatch, fitted_batches
 from detr_lite.inference.box_ap import BoxAP
 from detr_lite.inference.model import (
     DetectionModel,
     PanopticModel,
     evaluating,
 )
-from detr_lite.panoptic import Panoptic, panoptic_results
+from detr_lite.panoptic import Panoptic, panoptic_results, to_host
 from detr_lite.panoptic_quality import PanopticQuality
-
-PIXELS = 1_500_000  # that are evaluated at a time
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,10 @@ def evaluate(
 ) -> Evaluation:
     """Return box AP and PQ of a model on a split.
 
-    batch_size: pictures at a time (default: 32 of the scenes, of larger
-    ones fewer, down to one of DETR's 800 x 1333 pixels).
-    masks=False counts boxes alone; progress wraps the range of batches;
+    batch_size: pictures at a time; see usual_batch_size.
+    masks=False counts boxes alone; progress wraps the range of pictures;
     accelerator: of several processes, each of which takes its share of the
-    batches; all return what one process alone would.
+    pictures; all return what one process alone would.
     mode: how stuff is merged; see panoptic_segmentation.
     results: called with each sample and its segmentation; of several
     processes each calls it with its share.
@@ -76,86 +75,103 @@ def evaluate(
     categories = model.categories
     there = split.categories
     split = relabel(split, categories)
-    counted = [categories.label(c.id) for c in there]
-    limits = (model.config.shortest, model.config.longest)
-    if batch_size is None:
-        batch_size = min(max(PIXELS // (limits[0] * limits[1]), 1), 32)
-    isthing = [c.isthing for c in categories]
     device = next(model.parameters()).device
-    starts = range(0, len(split), batch_size)
+    numbers = range(len(split))
     if accelerator is not None:
-        starts = starts[accelerator.process_index :: accelerator.num_processes]
-    counted_batches = []
-    with torch.inference_mode(), evaluating(model):
-        for start in progress(starts) if progress else starts:
-            quality = PanopticQuality(len(isthing))
-            box_ap = BoxAP(len(isthing))
-            counted_batches.append((start, quality, box_ap))
-            stop = min(start + batch_size, len(split))
-            samples = [split[i] for i in range(start, stop)]
-            pictures = [resize_picture(s.image, *limits) for s in samples]
-            images, padding_mask = (x.to(device) for x in pad_images(pictures))
-            if masks:
-                output = model(images, padding_mask)
-            else:
-                output = model.detr(images, padding_mask)
-            scores = output.class_logits.softmax(-1)[..., :-1]
-            for i, sample in enumerate(samples):
-                box_ap.update(
-                    tuple(sample.id_map.shape),
-                    scores[i].cpu(),
-                    output.boxes[i].cpu(),
-                    sample.labels,
-                    sample.boxes(),
-                    sample.crowd,
-                )
-            if masks:
-                segmentations = panoptic_results(
-                    output,
-                    isthing,
-                    tuple(images.shape[-2:]),
-                    [tuple(p.shape[-2:]) for p in pictures],
-                    [tuple(s.id_map.shape) for s in samples],
-                    mode=mode,
-                )
-                for result, sample in zip(segmentations, samples, strict=True):
-                    if results is not None:
-                        results(sample, result)
-                    ids, labels = sample.segment_ids, sample.labels
-                    quality.update(
-                        result.id_map,
-                        {s.id: s.label for s in result.segments},
-                        sample.id_map,
-                        dict(zip(ids.tolist(), labels.tolist(), strict=True)),
-                        ids[sample.crowd].tolist(),
-                    )
-    quality, box_ap = _sums(counted_batches, len(isthing), accelerator)
+        numbers = numbers[
+            accelerator.process_index :: accelerator.num_processes
+        ]
+
+    def read(number: int) -> tuple[tuple[int, Sample], Tensor]:
+        sample = split[number]
+        return (number, sample), sample.image
+
+    samples = ahead(read, progress(numbers) if progress else numbers)
+    counted = []
+    for batch in fitted_batches(samples, model.config, device, batch_size):
+        places, shown = zip(*batch.items, strict=True)
+        figures = _figures(model, batch, shown, masks, mode, results)
+        counted += zip(places, figures, strict=True)
+    quality, box_ap = _sums(counted, len(categories), accelerator)
     if not box_ap.segments:
         raise DataError(
             "The data have no segment at all; there is nothing to compare "
             "the model with."
         )
-    return _summarize(categories, counted, quality, box_ap, len(split), masks)
+    labels = [categories.label(c.id) for c in there]
+    return _summarize(categories, labels, quality, box_ap, len(split), masks)
+
+
+@torch.inference_mode()
+def _figures(
+    model: PanopticModel | DetectionModel,
+    batch: FittedBatch,
+    samples: Sequence[Sample],
+    masks: bool,
+    mode: str,
+    results: Callable[[Sample, Panoptic], None] | None,
+) -> list[tuple[PanopticQuality, BoxAP]]:
+    """Return the counts of each image of a batch."""
+    sizes = [tuple(s.id_map.shape) for s in samples]
+    if masks or not model.config.masks:
+        output = model.run(batch)
+    else:
+        with evaluating(model):
+            output = model.detr(batch.images, batch.padding_mask)
+    scores = output.class_logits.softmax(-1)[..., :-1]
+    found = [None] * len(samples)
+    if masks:
+        # Copied meanwhile: the results wait for the device.
+        columns = [
+            x.to("cpu", non_blocking=True) for x in (scores, output.boxes)
+        ]
+        isthing = [c.isthing for c in model.categories]
+        size = batch.padded_size
+        found = panoptic_results(
+            output, isthing, size, batch.sizes, sizes, mode
+        )
+    else:
+        columns = to_host(scores, output.boxes)
+    counted = []
+    for sample, size, result, score, boxes in zip(
+        samples, sizes, found, *columns, strict=True
+    ):
+        num_classes = len(model.categories)
+        quality, box_ap = PanopticQuality(num_classes), BoxAP(num_classes)
+        box_ap.update(
+            size, score, boxes, sample.labels, sample.boxes(), sample.crowd
+        )
+        if result is not None:
+            if results is not None:
+                results(sample, result)
+            ids, labels = sample.segment_ids, sample.labels
+            quality.update(
+                result.id_map,
+                {s.id: s.label for s in result.segments},
+                sample.id_map,
+                dict(zip(ids.tolist(), labels.tolist(), strict=True)),
+                ids[sample.crowd].tolist(),
+            )
+        counted.append((quality, box_ap))
+    return counted
 
 
 def _sums(
-    batches: list[tuple[int, PanopticQuality, BoxAP]],
+    counted: list[tuple[int, tuple[PanopticQuality, BoxAP]]],
     num_classes: int,
     accelerator,
 ) -> tuple[PanopticQuality, BoxAP]:
-    """Return the counts of all batches, those of other processes too.
+    """Return the counts of all images, those of other processes too.
 
-    Always batch by batch in the data's order: sums of floats depend on it.
+    Always in the data's order: sums of floats depend on it.
     """
     if accelerator is not None and accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
-        batches = gather_object(batches)
+        counted = gather_object(counted)
     quality, box_ap = PanopticQuality(num_classes), BoxAP(num_classes)
-    for _, some_quality, some_boxes in sorted(batches, key=lambda b: b[0]):
-        for name in ("iou", "tp", "fp", "fn"):
-            counts = getattr(quality, name)
-            counts += getattr(some_quality, name)
+    for _, (some_quality, some_boxes) in sorted(counted, key=itemgetter(0)):
+        quality.add(some_quality)
         box_ap.add(some_boxes)
     return quality, box_ap
 
@@ -194,21 +210,21 @@ def _summarize(
     images: int,
     masks: bool,
 ) -> Evaluation:
-    boxes = box_ap.result()
+    boxes = box_ap.compute()
     per_box = boxes.pop("per_class")
     metrics = dict(boxes)
     things = [i for i in labels if categories[i].isthing]
     stuff = [i for i in labels if not categories[i].isthing]
     if masks:
-        metrics |= quality.result(labels)
+        metrics |= quality.compute(labels)
         for name, group in (("things", things), ("stuff", stuff)):
-            for key, value in quality.result(group).items():
+            for key, value in quality.compute(group).items():
                 metrics[f"{key}_{name}"] = value
     per_class = {}
     for i in labels:
         row = {"box_ap": per_box[i]}
         if masks:
-            row |= quality.result([i])
+            row |= quality.compute([i])
             row |= {
                 name: int(getattr(quality, name)[i])
                 for name in ("tp", "fp", "fn")

@@ -28,9 +28,7 @@ TOLERANCE = 1e-4  # of an output's largest value; float32 stays far below
 class OnnxModel(nn.Module):
     """A model as a function of tensors alone, without choices on the way.
 
-    All N queries get masks, for which are kept depends on the picture; and
-    padding goes through the backbone as in the original (exact_padding is
-    off), for pictures of different sizes cannot be taken apart.
+    All N queries get masks, for which are kept depends on the picture.
 
     Args:
         model: a PanopticModel or DetectionModel; left as it is.
@@ -41,10 +39,7 @@ class OnnxModel(nn.Module):
     def __init__(self, model: nn.Module, masks: bool, intermediates: bool):
         super().__init__()
         self.model = copy.deepcopy(model).float().cpu().eval()
-        self.model.detr.backbone[0].exact_padding = False
         self.masks = masks
-        if masks:  # all at once: a graph has no loop over as many as come
-            self.model.mask_head.chunk = None
         self.names = ["class_logits", "boxes"]
         if masks:
             self.names += ["mask_logits"]
@@ -61,6 +56,7 @@ class OnnxModel(nn.Module):
         """
         found = self.model.detr(images, padding_mask)
         outputs = vars(found) | found.pyramid._asdict()
+        outputs |= {"class_logits": found.class_logits, "boxes": found.boxes}
         if self.masks:
             maps = self.model.bbox_attention(
                 found.box_embeddings, found.memory, found.padding_mask

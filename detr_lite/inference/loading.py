@@ -19,8 +19,9 @@ from detr_lite.inference.model import (
     DetectionModel,
     PanopticModel,
     build_model,
+    tuned,
 )
-from detr_lite.inference.options import Speed, device_named, tuned
+from detr_lite.inference.options import Speed, device_named
 from detr_lite.models import ModelConfig
 from detr_lite.weights.adapting import (
     CLASS_HEAD,
@@ -55,6 +56,7 @@ def load_model(
     num_queries: int | None = None,
     categories: Sequence[Category] | None = None,
     dilate_res5: bool | None = None,
+    exact_padding: bool | None = None,
     speed: Speed | None = None,
 ) -> Model:
     """Return a trained model, ready to predict.
@@ -75,6 +77,9 @@ def load_model(
     num_queries: more or fewer than the file's.
     dilate_res5: DC5, which files of the original and of transformers do not
         tell (default: if the file's name says "dc5").
+    exact_padding: False puts images of several sizes into one batch, padded,
+        as the original does, where they change each other's results a
+        little; see fitted_batches (default: the file's, or True).
     speed: settings that trade, such as Speed(precision="bf16").
 
     WeightsError and ConfigError say what does not fit.
@@ -110,6 +115,8 @@ def load_model(
         num_classes=len(new),
         num_queries=num_queries or config.num_queries,
     )
+    if exact_padding is not None:
+        wanted = replace(wanted, exact_padding=exact_padding)
     try:
         model = build_model(wanted, new)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
@@ -120,9 +127,8 @@ def load_model(
     report = _load_adapted(
         model, state, path, config, old if old_known else None
     )
-    model.load_report = replace(report, source=str(source))
-    model.to(device).eval()
-    return model if speed is None else tuned(model, speed)
+    report = replace(report, source=str(source))
+    return tuned(model, speed or Speed(), report).to(device).eval()
 
 
 def load_backbone(

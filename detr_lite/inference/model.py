@@ -1,18 +1,20 @@
 """The models that a user holds: they know their classes and can predict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories
-from detr_lite.data.images import read_image
-from detr_lite.data.resizing import resize_picture
+from detr_lite.data.images import pictures_in, read_image
 from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError
+from detr_lite.files.ahead import ahead
+from detr_lite.inference.batches import FittedBatch, fitted_batches
+from detr_lite.inference.options import Speed, autocast, float32_answers
 from detr_lite.inference.results import Prediction
 from detr_lite.inference.summary import trainable_summary
 from detr_lite.models import (
@@ -21,68 +23,180 @@ from detr_lite.models import (
     memory_format,
     panoptic_parts,
 )
-from detr_lite.panoptic import Segment, panoptic_results
-from detr_lite.panoptic_detr import PanopticDETR
+from detr_lite.panoptic import Segment, panoptic_results, to_host
+from detr_lite.panoptic_detr import Keep, PanopticDETR, PanopticOutput
+from detr_lite.weights.adapting import LoadReport
+
+# So that torch.export takes the models as they are.
+torch.export.register_dataclass(DetrOutput)
+torch.export.register_dataclass(PanopticOutput)
 
 
-class PanopticModel(PanopticDETR):
-    """A PanopticDETR that knows its configuration and its classes.
+@dataclass(frozen=True)
+class Found:
+    """What a model found in an image.
 
-    Args:
-        config: the sizes to build it with.
-        categories: what its labels mean.
+    Attributes:
+        id_map: (H, W) int32, for each pixel the id of its segment, or 0;
+            None if the model makes no masks.
+        segments: what was found.
+        attention_maps: (n, M, h, w), where each segment's query looked, or
+            None.
     """
 
-    def __init__(self, config: ModelConfig, categories: Categories):
-        super().__init__(**panoptic_parts(config), threshold=config.threshold)
-        self.config, self.categories = config, categories
+    id_map: Tensor | None
+    segments: tuple[Segment, ...]
+    attention_maps: Tensor | None
 
-    @torch.inference_mode()
-    def predict(
-        self, image, threshold: float | None = None, mode: str = "union"
-    ) -> Prediction:
-        """Return the panoptic segmentation of one picture.
 
-        image: a path, PIL image, array or tensor; see read_image.
+class Predicts:
+    """What both kinds of models do: predict images, one or many."""
+
+    def predict(self, images, batch_size: int | None = None, **options):
+        """Return what is in one image, or a list of it for several.
+
+        images: a path, PIL image, array or tensor (see read_image); or a
+            list of such, or a folder of image files.
+        batch_size: images at a time; see usual_batch_size.
         threshold: how sure a query must be, 0 to 1 (default: the model's).
-        mode: what becomes of masks of one stuff class; "union" makes one
-            segment of them, "original" does as the original's code.
+        mode: of a model that makes masks, what becomes of masks of one
+            stuff class: "union" makes one segment of them, "original" does
+            as the original's code.
         """
-        if threshold is None:
-            threshold = self.threshold
+        if isinstance(images, str | Path) and Path(images).is_dir():
+            images = pictures_in(Path(images))
+        many = isinstance(images, Sequence) and not isinstance(images, str)
+        sources = images if many else [images]
+        results = dict(self.predict_each(sources, batch_size, **options))
+        found = [results[number] for number in range(len(sources))]
+        return found if many else found[0]
 
-        def keep(detection: DetrOutput) -> Tensor:
-            return found(detection.class_logits, threshold)
+    def predict_each(
+        self, images: Iterable, batch_size: int | None = None, **options
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Yield the place of each image, from 0, and what is in it.
 
-        picture, small = _fitted(self, image)
-        with evaluating(self):
-            output = self(*pad_images([small]), keep)
-        size = tuple(small.shape[1:])
-        result = panoptic_results(
-            output,
-            [c.isthing for c in self.categories],
-            size,
-            [size],
-            [tuple(picture.shape[1:])],
-            mode,
-        )[0]
-        rows = {q: i for i, q in enumerate(output.query_index.tolist())}
-        shown = [rows[s.query] for s in result.segments]
-        return Prediction(
-            image=picture,
-            id_map=result.id_map,
-            segments=result.segments,
-            categories=self.categories,
-            attention_maps=output.attention_maps[shown].cpu(),
-            name=_name(image),
-        )
+        Images are read while others are computed, and come in the order in
+        which their batches do; see fitted_batches.  For the options see
+        predict.
+        """
+        device = next(self.parameters()).device
+
+        def read(item):
+            number, source = item
+            image = read_image(source)
+            return (number, source, image), image
+
+        read_ones = ahead(read, enumerate(images))
+        for batch in fitted_batches(
+            read_ones, self.config, device, batch_size
+        ):
+            results = self.find(batch, **options)
+            for (number, source, image), result in zip(
+                batch.items, results, strict=True
+            ):
+                yield (
+                    number,
+                    Prediction(
+                        image=image,
+                        id_map=result.id_map,
+                        segments=result.segments,
+                        categories=self.categories,
+                        attention_maps=result.attention_maps,
+                        name=_name(source),
+                    ),
+                )
 
     def trainable_summary(self) -> str:
         """Return a table of the parts and what training changes of them."""
         return trainable_summary(self)
 
 
-class DetectionModel(nn.Module):
+class PanopticModel(Predicts, PanopticDETR):
+    """A PanopticDETR that knows its configuration and its classes.
+
+    Args:
+        config: the sizes to build it with.
+        categories: what its labels mean.
+        speed: how it computes.
+        load_report: what isn't as in the file that it was loaded from.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        categories: Categories,
+        speed: Speed | None = None,
+        load_report: LoadReport | None = None,
+    ):
+        speed = speed or Speed()
+        parts = panoptic_parts(config, speed.chunk)
+        super().__init__(**parts, threshold=config.threshold)
+        self.config, self.categories = config, categories
+        self.speed, self.load_report = speed, load_report
+
+    def forward(
+        self,
+        images: Tensor,
+        padding_mask: Tensor | None = None,
+        keep: Keep | None = None,
+    ) -> PanopticOutput:
+        """Find boxes, then make masks; see PanopticDETR.forward."""
+        with autocast(images.device, self.speed.precision):
+            output = super().forward(images, padding_mask, keep)
+        if self.speed.precision == "float32":
+            return output
+        return float32_answers(output)
+
+    @torch.inference_mode()
+    def run(
+        self, batch: FittedBatch, threshold: float | None = None
+    ) -> PanopticOutput:
+        """Return the output for a batch, as in eval mode."""
+        if threshold is None:
+            threshold = self.threshold
+
+        def keep(detection: DetrOutput) -> Tensor:
+            return found(detection.class_logits, threshold)
+
+        with evaluating(self):
+            return self(batch.images, batch.padding_mask, keep)
+
+    @torch.inference_mode()
+    def find(
+        self,
+        batch: FittedBatch,
+        threshold: float | None = None,
+        mode: str = "union",
+    ) -> list[Found]:
+        """Return what is in each image of a batch; see predict.
+
+        batch: its items' last entries are the images, (3, H, W).
+        """
+        output = self.run(batch, threshold)
+        # Copied meanwhile: the results below wait for the device.
+        maps = output.attention_maps.to("cpu", non_blocking=True)
+        results = panoptic_results(
+            output,
+            [c.isthing for c in self.categories],
+            batch.padded_size,
+            batch.sizes,
+            [tuple(image.shape[1:]) for *_, image in batch.items],
+            mode,
+        )
+        indices = output.image_index.tolist(), output.query_index.tolist()
+        rows = {pair: r for r, pair in enumerate(zip(*indices, strict=True))}
+        return [
+            Found(
+                result.id_map,
+                result.segments,
+                maps[[rows[number, s.query] for s in result.segments]],
+            )
+            for number, result in enumerate(results)
+        ]
+
+
+class DetectionModel(Predicts, nn.Module):
     """DETR without a mask head: boxes alone.
 
     Its tensors have the names that they have in a PanopticModel.
@@ -90,53 +204,67 @@ class DetectionModel(nn.Module):
     Args:
         config: the sizes to build it with; `masks` is False.
         categories: what its labels mean.
+        speed: how it computes.
+        load_report: what isn't as in the file that it was loaded from.
 
     Attributes:
         threshold: how sure a query must be, at first the configuration's.
     """
 
-    def __init__(self, config: ModelConfig, categories: Categories):
+    def __init__(
+        self,
+        config: ModelConfig,
+        categories: Categories,
+        speed: Speed | None = None,
+        load_report: LoadReport | None = None,
+    ):
         super().__init__()
         self.detr = build_detr(config)
         self.config, self.categories = config, categories
         self.threshold = config.threshold
+        self.speed, self.load_report = speed or Speed(), load_report
 
-    def forward(self, images: Tensor, padding_mask: Tensor) -> DetrOutput:
+    def forward(
+        self, images: Tensor, padding_mask: Tensor | None = None
+    ) -> DetrOutput:
         """Find boxes; see DETR.forward."""
-        return self.detr(images, padding_mask)
+        with autocast(images.device, self.speed.precision):
+            output = self.detr(images, padding_mask)
+        if self.speed.precision == "float32":
+            return output
+        return float32_answers(output)
 
     @torch.inference_mode()
-    def predict(self, image, threshold: float | None = None) -> Prediction:
-        """Return the boxes in one picture whose class is sure enough.
+    def run(self, batch: FittedBatch) -> DetrOutput:
+        """Return the output for a batch, as in eval mode."""
+        with evaluating(self):
+            return self(batch.images, batch.padding_mask)
 
-        image: a path, PIL image, array or tensor; see read_image.
-        threshold: how sure a query must be, 0 to 1 (default: the model's).
+    @torch.inference_mode()
+    def find(
+        self, batch: FittedBatch, threshold: float | None = None
+    ) -> list[Found]:
+        """Return the boxes in each image whose class is sure enough.
 
         A query's class is its best but "no object", which need not be below
         it.  Source: PostProcess in the original.
         """
         if threshold is None:
             threshold = self.threshold
-        picture, small = _fitted(self, image)
-        with evaluating(self):
-            output = self(*pad_images([small]))
-        scores, labels = output.class_logits[0].softmax(-1)[:, :-1].max(-1)
-        order = scores.argsort(descending=True, stable=True)
-        order = order[scores[order] > threshold]
-        columns = (order, labels[order], scores[order], output.boxes[0][order])
-        segments = tuple(
-            Segment(number, label, score, 0, query, tuple(box))
-            for number, (query, label, score, box) in enumerate(
-                zip(*(x.tolist() for x in columns), strict=True), 1
+        output = self.run(batch)
+        scores, labels = output.class_logits.softmax(-1)[..., :-1].max(-1)
+        columns = to_host(scores, labels, output.boxes)
+        results = []
+        for image in zip(*(x.tolist() for x in columns), strict=True):
+            queries = zip(range(len(image[0])), *image, strict=True)
+            sure = [row for row in queries if row[1] > threshold]
+            sure.sort(key=lambda row: -row[1])  # the surest first
+            segments = tuple(
+                Segment(number, label, score, 0, query, tuple(box))
+                for number, (query, score, label, box) in enumerate(sure, 1)
             )
-        )
-        return Prediction(
-            picture, None, segments, self.categories, None, _name(image)
-        )
-
-    def trainable_summary(self) -> str:
-        """Return a table of the parts and what training changes of them."""
-        return trainable_summary(self)
+            results.append(Found(None, segments, None))
+        return results
 
 
 @contextmanager
@@ -155,23 +283,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _fitted(
-    model: PanopticModel | DetectionModel, image
-) -> tuple[Tensor, Tensor]:
-    """Return a picture as it is, and on the device at the model's size."""
-    picture = read_image(image)
-    config = model.config
-    small = resize_picture(picture, config.shortest, config.longest)
-    return picture, small.to(next(model.parameters()).device)
-
-
 def _name(image) -> str:
     """Return the name of an image's file, without folder and suffix."""
     return Path(image).stem if isinstance(image, str | Path) else "image"
 
 
 def build_model(
-    config: ModelConfig, categories: Categories
+    config: ModelConfig,
+    categories: Categories,
+    speed: Speed | None = None,
+    load_report: LoadReport | None = None,
 ) -> PanopticModel | DetectionModel:
     """Return the model of a configuration, with random weights.
 
@@ -184,5 +305,31 @@ def build_model(
             f"of categories {len(categories)}; they must agree."
         )
     kind = PanopticModel if config.masks else DetectionModel
-    model = kind(config, categories)
-    return model.to(memory_format=memory_format(config))
+    model = kind(config, categories, speed, load_report)
+    order = memory_format(config)
+    if not model.speed.channels_last:
+        order = torch.contiguous_format
+    if model.speed.compile:
+        model.detr.backbone[0].body.compile()
+        model.detr.transformer.compile()
+    return model.to(memory_format=order)
+
+
+def tuned(
+    model: PanopticModel | DetectionModel,
+    speed: Speed,
+    load_report: LoadReport | None = None,
+) -> PanopticModel | DetectionModel:
+    """Return a model of the same weights that computes as the settings say.
+
+    Weights that lie in memory alike are shared, not copied.
+    load_report: that of the new model (default: the old one's).
+    """
+    report = load_report or model.load_report
+    with torch.device("meta"):
+        other = build_model(model.config, model.categories, speed, report)
+    other.load_state_dict(model.state_dict(), assign=True)
+    order = memory_format(model.config)
+    if not speed.channels_last:
+        order = torch.contiguous_format
+    return other.to(memory_format=order).train(model.training)

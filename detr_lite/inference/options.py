@@ -4,13 +4,12 @@ What makes a model faster and leaves its answer alone is on by default and
 needs no setting.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import nn
 
 from detr_lite.errors import ConfigError
-from detr_lite.models import default_chunk, memory_format
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -53,7 +52,7 @@ def check_precision(precision: str) -> None:
 
 @dataclass(frozen=True)
 class Speed:
-    """How a trained model computes; see tuned.
+    """How a trained model computes; its weights stay float32.
 
     Attributes:
         precision: "float32", or half the memory for activations, fast only
@@ -63,8 +62,8 @@ class Speed:
             needs a C++ compiler, and minutes for each new picture size.
         channels_last: keep the channels of a pixel side by side in memory,
             where the model allows it; see memory_format.
-        chunk: masks made at a time; None leaves it at what the model is
-            built with, see default_chunk.
+        chunk: masks made at a time; None follows the device, see
+            ChunkedMaskHead.
     """
 
     precision: str = "float32"
@@ -80,52 +79,14 @@ class Speed:
             )
 
 
-def tuned(model: nn.Module, speed: Speed) -> nn.Module:
-    """Return the model, which from now on computes as the settings say.
-
-    model: a PanopticModel or DetectionModel for predictions; training has
-        settings of its own, see Engine.  Its weights stay float32.
-    """
-    for handle in vars(model).pop("speed_hooks", ()):
-        handle.remove()
-    order = torch.contiguous_format
-    if speed.channels_last:
-        order = memory_format(model.config)
-    model.to(memory_format=order)
-    if model.config.masks:
-        chunk = speed.chunk or default_chunk(model.config)
-        model.mask_head.chunk = chunk
-    for part in (model.detr.backbone[0].body, model.detr.transformer):
-        part._compiled_call_impl = None  # what Module.compile sets
-        if speed.compile:
-            part.compile()
-    if speed.precision != "float32":
-        lower = _Lower(PRECISIONS[speed.precision])
-        model.speed_hooks = (
-            model.register_forward_pre_hook(lower.enter),
-            model.register_forward_hook(lower.leave, always_call=True),
-        )
-    return model
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """Return the context in which a module computes in a precision."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])
 
 
-class _Lower:
-    """Runs a model's forward in a lower precision; answers are float32."""
-
-    def __init__(self, dtype: torch.dtype):
-        self.dtype = dtype
-        self.contexts: list[torch.autocast] = []
-
-    def enter(self, _, inputs) -> None:
-        context = torch.autocast(inputs[0].device.type, self.dtype)
-        self.contexts.append(context)
-        context.__enter__()
-
-    def leave(self, _, inputs, output):
-        self.contexts.pop().__exit__(None, None, None)
-        return None if output is None else _float32(output)  # it failed
-
-
-def _float32(output):
+def float32_answers(output):
     """Return an output with its own tensors, and its detection's, float32.
 
     But for the pyramid, which nothing after the model reads.
@@ -134,7 +95,7 @@ def _float32(output):
     for field in fields(output):
         value = getattr(output, field.name)
         if field.name == "detection":
-            changes[field.name] = _float32(value)
+            changes[field.name] = float32_answers(value)
         elif torch.is_tensor(value) and value.is_floating_point():
             changes[field.name] = value.float()
     return replace(output, **changes)

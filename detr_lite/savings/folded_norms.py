@@ -8,6 +8,7 @@ fewer for each norm.
 from functools import partial
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,7 +22,8 @@ def fold_norms(module: nn.Module) -> None:
     loads as before; what a convolution computes is normalized already.
     """
     for convolution, norm in _pairs(module):
-        convolution.forward = partial(_normalized, convolution, norm)
+        kept = _ScaleAndShift(norm)
+        convolution.forward = partial(_normalized, convolution, kept)
         norm.forward = _unchanged
 
 
@@ -43,13 +45,35 @@ def _pairs(module: nn.Module) -> list[tuple[nn.Conv2d, FrozenBatchNorm2d]]:
     ]
 
 
+class _ScaleAndShift:
+    """A norm's scale and shift, worked out again when its buffers change."""
+
+    def __init__(self, norm: FrozenBatchNorm2d):
+        self.norm = norm
+        self.of: list[tuple[Tensor, int]] = []
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling() or self.norm.weight.is_inference():
+            return self.norm.scale_and_shift()
+        buffers = [*self.norm.buffers()]
+        if len(self.of) != len(buffers) or any(
+            old is not new or version != new._version
+            for (old, version), new in zip(self.of, buffers, strict=True)
+        ):
+            # Not as part of what is going on, which may keep no gradients.
+            with torch.inference_mode(False), torch.no_grad():
+                self.result = self.norm.scale_and_shift()
+            self.of = [(buffer, buffer._version) for buffer in buffers]
+        return self.result
+
+
 def _normalized(
-    convolution: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor
+    convolution: nn.Conv2d, kept: _ScaleAndShift, x: Tensor
 ) -> Tensor:
-    scale, shift = norm.scale_and_shift()
+    scale, shift = kept()
     return F.conv2d(
         x,
-        convolution.weight * scale[:, None, None, None],
+        convolution.weight * scale.view(-1, 1, 1, 1),
         shift,
         convolution.stride,
         convolution.padding,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.losses import MaskLoss
+from detr_lite.targets import Targets
 
 
 class MaskLossInParts(MaskLoss):
@@ -22,18 +23,27 @@ class MaskLossInParts(MaskLoss):
         super().__init__(focal, dice)
         self.pixels = pixels
 
-    def weighted(
-        self, logits: Tensor, masks: Tensor, num_boxes: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the weighted sum, the focal and the dice loss.
+    def __call__(
+        self,
+        mask_logits: Tensor,
+        chosen: Tensor,
+        targets: Targets,
+        num_boxes: float,
+    ) -> dict[str, Tensor]:
+        """Return {"loss": the sum to minimize, and its parts, to look at}.
 
-        logits: (S, h, w); masks: (S, H, W) bool.
+        See MaskLoss.
         """
-        few = max(self.pixels // masks[0].numel(), 1) if len(masks) else 1
-        if len(masks) <= few:
-            return super().weighted(logits, masks, num_boxes)
-        loss = super().weighted
-        return _InParts.apply(logits, masks, num_boxes, few, loss)
+        few = max(self.pixels // targets.id_maps[0].numel(), 1)
+        if len(chosen) <= few:
+            return super().__call__(mask_logits, chosen, targets, num_boxes)
+
+        def losses(logits: Tensor, part: Tensor) -> Tensor:
+            losses = MaskLoss.__call__(self, logits, part, targets, num_boxes)
+            return torch.stack([losses[n] for n in ("loss", "focal", "dice")])
+
+        sums = _InParts.apply(mask_logits, chosen, few, losses)
+        return dict(zip(("loss", "focal", "dice"), sums, strict=True))
 
 
 class _InParts(torch.autograd.Function):
@@ -44,19 +54,19 @@ class _InParts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, masks, num_boxes, few, loss):
+    def forward(ctx, logits, chosen, few, losses):
         sums, gradients = 0, []
-        for part, wanted in zip(
-            logits.split(few), masks.split(few), strict=True
+        for part, segments in zip(
+            logits.split(few), chosen.split(few), strict=True
         ):
             part = part.detach().requires_grad_()
             with torch.enable_grad():
-                losses = loss(part, wanted, num_boxes)
-            gradients += torch.autograd.grad(losses[0], part)
-            sums = sums + torch.stack(losses).detach()
+                values = losses(part, segments)
+            gradients += torch.autograd.grad(values[0], part)
+            sums = sums + values.detach()
         ctx.save_for_backward(torch.cat(gradients))
         return sums.unbind()
 
     @staticmethod
     def backward(ctx, gradient, *_):
-        return ctx.saved_tensors[0] * gradient, None, None, None, None
+        return ctx.saved_tensors[0] * gradient, None, None, None

@@ -60,28 +60,27 @@ def _positions_lost(right, self, x, query_pos, memory, pos, padding_mask):
     )
 
 
-def _padding_mask_lost(right, self, images, padding_mask):
+def _padding_mask_lost(right, self, images, padding_mask=None):
     # Nothing is padding any more: the canvas is the picture.
-    return right(self, images, torch.zeros_like(padding_mask))
+    return right(self, images, None)
 
 
 def _padding_not_cropped(
     right, output, isthing, padded_size, sizes, out_sizes=None, mode="union"
 ):
     # The whole canvas, padding included, is squeezed into the picture.
-    output = replace(output, detection=replace(output.detection, sizes=None))
     canvas = [padded_size] * len(sizes)
     return right(
         output, isthing, padded_size, canvas, out_sizes or sizes, mode
     )
 
 
-def _no_object_ignored(right, self, images, padding_mask):
+def _no_object_ignored(right, self, images, padding_mask=None):
     # Softmax over the K classes: each query must be one of them.
     output = right(self, images, padding_mask)
-    logits = output.class_logits.clone()
+    logits = output.layer_logits.clone()
     logits[..., -1] = float("-inf")
-    return replace(output, class_logits=logits)
+    return replace(output, layer_logits=logits)
 
 
 def _boxes_as_corners(right, boxes):
@@ -89,12 +88,12 @@ def _boxes_as_corners(right, boxes):
     return boxes
 
 
-def _memory_swapped(right, self, detection, keep):
+def _memory_swapped(right, self, detection, image_index, query_index):
     # The keys should be the image after the encoder, the CNN's input before.
     swapped = replace(
         detection, src_proj=detection.memory, memory=detection.src_proj
     )
-    return right(self, swapped, keep)
+    return right(self, swapped, image_index, query_index)
 
 
 def _per_head_softmax(right, self, box_embeddings, memory, padding_mask):
@@ -104,29 +103,10 @@ def _per_head_softmax(right, self, box_embeddings, memory, padding_mask):
     return right(other, box_embeddings, memory, padding_mask)
 
 
-def _stuff_not_merged(
-    right,
-    labels,
-    mask_logits,
-    isthing,
-    padded_size,
-    size,
-    out_size,
-    mode="union",
-    min_area=4,
-):
+def _stuff_not_merged(right, *args, mode="union", **others):
     # A mask that was merged away counts as too small: it is dropped, and the
     # pixels are given out again, this time without merging.
-    return right(
-        labels,
-        mask_logits,
-        isthing,
-        padded_size,
-        size,
-        out_size,
-        "original",
-        min_area,
-    )
+    return right(*args, mode="original", **others)
 
 
 def _bytes_reversed(right, rgb):
@@ -194,7 +174,7 @@ FAULTS: dict[str, Fault] = {
     "stuff_not_merged": Fault(
         "Masks of one stuff class are merged, then the merge is forgotten.",
         "PostProcessPanoptic in the original",
-        "detr_lite.panoptic:panoptic_segmentation",
+        "detr_lite.panoptic:panoptic_maps",
         _stuff_not_merged,
     ),
     "bytes_reversed": Fault(

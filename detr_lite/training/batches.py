@@ -5,7 +5,7 @@ processes, of micro-batches and of workers only says who loads which part.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from detr_lite.data.batch import Batch, collate
 from detr_lite.data.resizing import fit_sample
 from detr_lite.data.sample import Sample, Split, flip
 from detr_lite.errors import ConfigError, DataError, DetrLiteError
-from detr_lite.targets import TARGET_FIELDS, Target
+from detr_lite.files.ahead import ahead
+from detr_lite.training.held import HeldImages
 from detr_lite.training.recipes import Phase
 
 Transform = Callable[[Sample, torch.Generator], Sample]
@@ -41,6 +42,10 @@ class BatchOrder:
             had its share of the steps to within one, and no picture of a
             group was seen more than once more than another.  Needs
             `split.sizes`, the (H, W) of each picture.
+        exact_padding: pictures of other sizes make micro-batches of their
+            own, so that none is padded; see Recipe.
+        device: where the batches are used; pictures that lie in memory as
+            one array are held there (see held.py).
     """
 
     def __init__(
@@ -50,9 +55,14 @@ class BatchOrder:
         seed: int,
         transform: Transform | None = None,
         by_shape: bool = False,
+        exact_padding: bool = False,
+        device: torch.device | str = "cpu",
     ):
         self.split, self.size, self.seed = split, phase.batch_size, seed
-        self.transform = transform
+        self.transform, self.exact_padding = transform, exact_padding
+        self.held = None
+        if transform is None and hasattr(split, "arrays"):
+            self.held = HeldImages(split, device)
         self.groups = [list(range(len(split)))]
         if by_shape:
             self.groups = _by_shape(split)
@@ -77,8 +87,16 @@ class BatchOrder:
                 strict=True,
             )
         )[share.rank :: share.processes]
-        samples = [self._sample(i, drawn, limits) for i, drawn in pairs]
-        return [collate(samples[i :: share.parts]) for i in range(share.parts)]
+        parts = [pairs[i :: share.parts] for i in range(share.parts)]
+        if self.held is not None and self.held.fits(limits):
+            return [self.held.batch(part) for part in parts]
+        groups = [
+            [self._sample(i, drawn, limits) for i, drawn in part]
+            for part in parts
+        ]
+        if self.exact_padding:
+            groups = [alike for group in groups for alike in _by_size(group)]
+        return [collate(group) for group in groups]
 
     def indices(self, step: int) -> list[int]:
         """Return the positions in the split of the step's pictures."""
@@ -143,6 +161,13 @@ def _seeds(count: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2**31, (count,), generator=generator)
 
 
+def _by_size(samples: list[Sample]) -> list[list[Sample]]:
+    groups: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(tuple(sample.id_map.shape), []).append(sample)
+    return list(groups.values())
+
+
 def _by_shape(split: Split) -> list[list[int]]:
     """Return the indices of landscapes and of portraits, if there are any."""
     sizes = getattr(split, "sizes", None)
@@ -178,16 +203,21 @@ def load_steps(
     share: Share,
     limits: tuple[int, int],
     workers: int = 0,
-    pin_memory: bool = False,
+    overlap: bool = False,
 ) -> Iterator[list[Batch]]:
     """Yield the micro-batches of each step, made by worker processes.
 
-    What is yielded does not depend on their number; with none the caller's
-    process makes the batches itself.
+    What is yielded does not depend on their number.  With none the caller's
+    process makes the batches itself; overlap lets a thread of it make the
+    next ones, in pinned memory, while a GPU computes.
     """
     if not workers:
-        for step in steps:
-            yield order.batches(step, share, limits)
+
+        def load(step: int) -> list[Batch]:
+            batches = order.batches(step, share, limits)
+            return [b.pin_memory() for b in batches] if overlap else batches
+
+        yield from ahead(load, steps, 1, 2) if overlap else map(load, steps)
         return
     loader = DataLoader(
         _Steps(order, share, limits),
@@ -195,7 +225,6 @@ def load_steps(
         sampler=steps,
         num_workers=workers,
         collate_fn=_as_it_is,
-        pin_memory=pin_memory,
         # A generator of its own: the usual one's state would change, and
         # with it the dropout after it.
         generator=torch.Generator(),
@@ -203,7 +232,7 @@ def load_steps(
     for item in loader:
         if isinstance(item, DetrLiteError):
             raise item
-        yield [_unpacked(*packed) for packed in item]
+        yield [b.pin_memory() for b in item] if overlap else item
 
 
 class _Steps(Dataset):
@@ -219,25 +248,7 @@ class _Steps(Dataset):
             batches = self.order.batches(step, self.share, self.limits)
         except DetrLiteError as error:
             return error  # raised, it would arrive wrapped in a traceback
-        return [_packed(batch) for batch in batches]
-
-
-def _packed(batch: Batch) -> tuple:
-    """Return the batch without samples, and its targets as arrays.
-
-    Each tensor travels as an open file, of which a process may have about a
-    thousand; the targets of a batch have hundreds.
-    """
-    targets = [
-        [getattr(target, name).numpy() for name in TARGET_FIELDS]
-        for target in batch.targets
-    ]
-    return batch.images, batch.padding_mask, targets
-
-
-def _unpacked(images: Tensor, padding_mask: Tensor, targets: list) -> Batch:
-    made = [Target(*map(torch.from_numpy, fields)) for fields in targets]
-    return Batch(images, padding_mask, made, samples=[])
+        return [replace(batch, samples=[]) for batch in batches]
 
 
 def _as_it_is(item):

@@ -3,14 +3,12 @@
 For small models only: it stands in for ImageNet weights.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detr_lite.backbone import ResNet
-from detr_lite.targets import Target
+from detr_lite.targets import Targets
 
 
 class PixelClassifier(nn.Module):
@@ -27,30 +25,27 @@ class PixelClassifier(nn.Module):
 
 
 def pixel_loss(
-    logits: Tensor,
-    targets: Sequence[Target],
-    size: tuple[int, int],
-    isthing: Tensor,
+    logits: Tensor, targets: Targets, isthing: Tensor
 ) -> dict[str, Tensor]:
     """Return the cross-entropy at each position; things, rarer, count thrice.
 
-    logits: (B, K, h, w); size: the padded pictures' (H, W); isthing: (K,)
-    bool.  The truth at a position is the class of the pixel at its center,
-    -1 (not counted) where that is void or padding.
+    logits: (B, K, h, w); isthing: (K,) bool.  The truth at a position is the
+    class of the pixel at its center, not counted where that is void or
+    padding.
     """
     h, w = logits.shape[-2:]
-    maps = []
-    for target in targets:
-        labels = torch.full_like(target.id_map, -1, dtype=torch.int64)
-        for mask, label in zip(target.masks(), target.labels, strict=True):
-            labels[mask] = label
-        height, width = labels.shape
-        pad = (0, size[1] - width, 0, size[0] - height)
-        maps.append(F.pad(labels, pad, value=-1))
-    rows = (torch.arange(h) * size[0] + size[0] // 2) // h
-    columns = (torch.arange(w) * size[1] + size[1] // 2) // w
-    wanted = torch.stack(maps)[:, rows[:, None], columns]
-    weight = 1.0 + 2.0 * isthing.to(logits.device)
-    loss = F.cross_entropy(logits.float(), wanted, weight, ignore_index=-1)
-    right = (logits.argmax(1) == wanted)[wanted >= 0].float().mean()
+    height, width = targets.id_maps.shape[-2:]
+    rows = (torch.arange(h) * height + height // 2) // h
+    columns = (torch.arange(w) * width + width // 2) // w
+    rows, columns = (
+        x.to(logits.device, non_blocking=True) for x in (rows, columns)
+    )
+    centers = targets.id_maps[:, rows[:, None], columns]
+    there = centers[targets.image] == targets.segment_ids[:, None, None]
+    numbered = there * (targets.labels + 1)[:, None, None]
+    wanted = torch.zeros_like(centers, dtype=torch.int64)
+    wanted = wanted.index_add(0, targets.image, numbered) - 1
+    weight = (1.0 + 2.0 * isthing).to(logits.dtype)
+    loss = F.cross_entropy(logits, wanted, weight, ignore_index=-1)
+    right = (logits.argmax(1) == wanted).sum() / (wanted >= 0).sum()
     return {"loss": loss, "accuracy": right.detach()}

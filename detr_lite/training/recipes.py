@@ -54,6 +54,8 @@ class Recipe:
         augment: resize images at random and cut parts of them, as the
             original does (TrainTransform); otherwise half are mirrored and
             no more.
+        exact_padding: a step's images of one size make a micro-batch, so
+            that none sees padding; False pads them, as the original does.
     """
 
     phases: tuple[Phase, ...]
@@ -65,6 +67,7 @@ class Recipe:
     by_shape: bool = False
     imagenet: bool = False
     augment: bool = False
+    exact_padding: bool = False
 
     def starts_from_scratch(self) -> bool:
         """Return whether the backbone is trained before the boxes."""

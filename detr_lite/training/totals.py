@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.data.batch import Batch
-from detr_lite.matching import Matching
-from detr_lite.targets import Target
+from detr_lite.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Totals:
         pictures: how many there are.
     """
 
-    boxes: float
-    class_weight: float
-    pictures: float
+    boxes: float | Tensor
+    class_weight: float | Tensor
+    pictures: float | Tensor
 
 
 def count_totals(
@@ -47,16 +46,20 @@ def count_totals(
     accelerator,
 ) -> Totals:
     """Return the totals of a step from this process's micro-batches."""
-    segments = [len(t.labels) for b in batches for t in b.targets]
-    matched = [min(n, num_queries) for n in segments]
-    counts = torch.tensor([sum(segments), sum(matched), len(segments)])
+    segments = [n for batch in batches for n in batch.targets.counts]
+    with_class = sum(min(n, num_queries) for n in segments)
+    boxes, pictures = sum(segments), len(segments)
     processes = accelerator.num_processes
-    if processes > 1:
-        counts = accelerator.reduce(counts.to(accelerator.device), "sum")
-    boxes, with_class, pictures = counts.tolist()
+    if processes > 1:  # tensors, so that the host need not wait for them
+        counts = torch.tensor([boxes, with_class, pictures]).to(
+            accelerator.device, non_blocking=True
+        )
+        counts = accelerator.reduce(counts, "sum")
+        boxes, with_class, pictures = counts.unbind()
+        boxes = boxes.clamp(min=1)
     others = pictures * num_queries - with_class
     return Totals(
-        max(boxes, 1) / processes,
+        (boxes or 1) if processes == 1 else boxes / processes,
         (with_class + others * no_object_weight) / processes,
         pictures / processes,
     )
@@ -64,25 +67,25 @@ def count_totals(
 
 @torch.no_grad()
 def answers(
-    logits: Tensor,
-    matching: Matching,
-    targets: Sequence[Target],
-    totals: Totals,
+    logits: Tensor, queries: Tensor, targets: Targets, totals: Totals
 ) -> dict[str, Tensor]:
     """Return how well the last layer's classes answer.
 
-    logits: (B, N, K + 1).
+    logits: (B, N, K + 1); queries: (T,), see HungarianMatcher.
     "class_accuracy": of the true segments, the part whose query gives the
     right class.  "cardinality_error": how many queries more or fewer than
     there are segments found something, a mean over pictures.  (The
     original's class_error is that of one process's last batch.)
     """
+    num_queries, no_object = logits.shape[1], logits.shape[2] - 1
     found = logits.argmax(-1)
-    wanted = matching.gather([t.labels for t in targets])
-    right = (found[matching.image, matching.query] == wanted).sum()
-    counts = (found != logits.shape[-1] - 1).sum(1)
-    true = counts.new_tensor([len(t.labels) for t in targets])
+    answered = found[targets.image, queries.clamp(max=num_queries - 1)]
+    right = (answered == targets.labels) & (queries < num_queries)
+    surplus = (found != no_object).sum(1)
+    surplus = surplus.index_add(
+        0, targets.image, torch.ones_like(targets.image), alpha=-1
+    )
     return {
-        "class_accuracy": right / totals.boxes,
-        "cardinality_error": (counts - true).abs().sum() / totals.pictures,
+        "class_accuracy": right.sum() / totals.boxes,
+        "cardinality_error": surplus.abs().sum() / totals.pictures,
     }

@@ -116,7 +116,7 @@ def train(
     run = Run(
         recipe, engine, Path(out), accelerator, watch, checkpoint_seconds
     )
-    report = getattr(start, "load_report", None)
+    report = start and start.load_report
     about = recipe_json(
         recipe,
         engine,
@@ -136,6 +136,7 @@ def train(
             ),
             None,
         )
+    categories = train_split.categories
     share = Share(
         accelerator.process_index,
         accelerator.num_processes,
@@ -155,9 +156,11 @@ def train(
             recipe.seed * 16 + number,
             transform,
             recipe.by_shape,
+            recipe.exact_padding,
+            accelerator.device,
         )
         trainer = PhaseTrainer(
-            model, phase, recipe, order, accelerator, engine
+            model, phase, recipe, categories, accelerator, engine
         )
         begin = first_step if number == first_phase else 0
         if begin:

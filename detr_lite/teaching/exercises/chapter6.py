@@ -47,7 +47,7 @@ def exercise_1(answer) -> str:
     value = _number(answer, "a PQ")
     counts = PanopticQuality(num_classes=1)
     counts.tp[0], counts.fp[0], counts.fn[0], counts.iou[0] = 5, 2, 1, 4.0
-    result = counts.result()
+    result = counts.compute()
     if abs(value - result["pq"]) < 0.005:
         return f"It is SQ {result['sq']:.2f} times RQ {result['rq']:.2f}."
     mistakes = (

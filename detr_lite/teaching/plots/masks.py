@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.categories import Categories
 from detr_lite.data.sample import Sample
 from detr_lite.losses import focal_loss
@@ -24,14 +24,15 @@ def target_figure(sample: Sample, categories: Categories) -> Figure:
     in full lines, those of stuff in dashes and a little smaller, so that
     edges they share stay apart.
     """
-    target = make_target(sample)
+    target = make_targets([sample])
     _, height, width = sample.image.shape
     figure = Figure(figsize=(7, 3.3), layout="constrained", dpi=100)
     left, right = figure.subplots(1, 2)
     left.imshow(sample.image.permute(1, 2, 0).numpy())
     left.set_title("picture", fontsize=9)
     colors = np.full((height, width, 3), 255, np.uint8)
-    for mask, label in zip(target.masks(), target.labels, strict=True):
+    masks = target.masks(torch.arange(len(target.labels)))
+    for mask, label in zip(masks, target.labels, strict=True):
         colors[mask.numpy()] = categories[label].color
     right.imshow(colors, alpha=0.6, extent=(0, width, height, 0))
     right.set_title("segments and their boxes", fontsize=9)

@@ -30,16 +30,16 @@ def sample_figure(
         for seed in seeds
     ]
     batch = collate(changed)
-    height, width = batch.padding_mask.shape[1:]
+    height, width = batch.images.shape[2:]
+    targets = batch.targets
     figure = Figure(figsize=(7, 5.5), layout="constrained", dpi=100)
     axes = figure.subplots(2, 2).flat
     axes[0].imshow(sample.image.permute(1, 2, 0).numpy())
     axes[0].set_title("picture", fontsize=9)
     axes[1].imshow(_in_colors(sample, categories))
     axes[1].set_title("id map", fontsize=9)
-    for axis, one, target in zip(
-        axes[2:], changed, batch.targets, strict=True
-    ):
+    for number, (axis, one) in enumerate(zip(axes[2:], changed, strict=True)):
+        own = targets.image == number
         h, w = one.id_map.shape
         axis.add_patch(
             Rectangle(
@@ -53,9 +53,11 @@ def sample_figure(
             )
         )
         axis.imshow(one.image.permute(1, 2, 0).numpy(), extent=(0, w, h, 0))
-        corners = cxcywh_to_xyxy(target.boxes) * torch.tensor([w, h, w, h])
+        corners = cxcywh_to_xyxy(targets.boxes[own]) * torch.tensor(
+            [w, h, w, h]
+        )
         for (x0, y0, x1, y1), label in zip(
-            corners.tolist(), target.labels.tolist(), strict=True
+            corners.tolist(), targets.labels[own].tolist(), strict=True
         ):
             color = np.array(categories[label].color) / 255
             axis.add_patch(
