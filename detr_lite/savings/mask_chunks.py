@@ -36,13 +36,10 @@ class ChunkedMaskHead(MaskHead):
         pyramid: Pyramid,
     ) -> Tensor:
         """Return mask logits, (S, H/4, W/4); see MaskHead.forward."""
-        count = self._at_once(pyramid.res2)
         # For gradients everything is kept, however few are made at a time.
-        if (
-            len(attention_maps) <= count
-            or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-        ):
+        at_once = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        count = self._at_once(pyramid.res2)
+        if at_once or len(attention_maps) <= count:
             return super().forward(
                 src_proj, attention_maps, image_index, pyramid
             )
