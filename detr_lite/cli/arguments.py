@@ -1,5 +1,7 @@
 """Arguments that several commands have."""
 
+from detr_lite.errors import ConfigError
+
 
 def add_model(parser) -> None:
     """Add the arguments of a command that uses a model."""
@@ -11,6 +13,28 @@ def add_model(parser) -> None:
         "(default: scenes)",
     )
     add_device(parser)
+
+
+def add_batch(parser) -> None:
+    """Add the argument of a command that works on many images."""
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="images at a time (default: what the device is good for)",
+    )
+    parser.add_argument(
+        "--padded",
+        action="store_true",
+        help="let images of several sizes share a batch, padded, as the "
+        "original does; then they change each other's results a little",
+    )
+
+
+def check_batch(args) -> None:
+    """Refuse a batch without images."""
+    if args.batch is not None and args.batch < 1:
+        raise ConfigError(f"--batch must be at least 1, not {args.batch}.")
 
 
 def add_device(parser) -> None:

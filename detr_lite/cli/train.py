@@ -84,6 +84,12 @@ def add_arguments(parser) -> None:
         metavar="S",
         help="(default: 0, or the recipe's)",
     )
+    parser.add_argument(
+        "--exact-padding",
+        action="store_true",
+        help="keep the sizes of a step's images apart, so that none sees "
+        "padding; by default they are padded, as in the original",
+    )
     engine = parser.add_argument_group(
         "speed and memory", "The losses of a step stay the same."
     )
@@ -163,6 +169,8 @@ def _recipe_and_data(args):
     elif args.data:
         config = replace(recipe.model, num_classes=len(categories))
         recipe = replace(recipe, model=config)
+    if args.exact_padding:
+        recipe = replace(recipe, exact_padding=True)
     if args.joint:
         recipe = joint(recipe)
     if args.steps is not None:
@@ -178,10 +186,17 @@ def _again(args):
     from detr_lite.data.subsets import fingerprint
     from detr_lite.training.recipe_files import read_recipe
 
-    if args.joint or args.steps is not None or args.lr is not None:
+    changes = {
+        "--joint": args.joint,
+        "--exact-padding": args.exact_padding,
+        "--steps": args.steps is not None,
+        "--lr": args.lr is not None,
+    }
+    if any(changes.values()):
+        named = ", ".join(name for name, given in changes.items() if given)
         raise ConfigError(
-            "--recipe does a run again as it was; leave --joint, --steps and "
-            "--lr out, or change the file."
+            f"--recipe does a run again as it was; leave {named} out, or "
+            "change the file."
         )
     file = read_recipe(args.recipe)
     recipe, wanted = file.recipe, [*file.data.values()]

@@ -319,15 +319,16 @@ def shared_stuff(model: PanopticModel) -> Iterator[None]:
         right = left[stuff]
         left[stuff, :, middle:] -= 50
         right[..., :middle] -= 50
-        copies = {
-            name: torch.cat((getattr(output, name), more))
-            for name, more in (
-                ("image_index", output.image_index[stuff]),
-                ("query_index", output.query_index[stuff]),
-                ("attention_maps", output.attention_maps[stuff]),
-            )
+        order = torch.cat((output.image_index, output.image_index[stuff]))
+        order = order.argsort(stable=True)
+        fields = {
+            name: torch.cat((value, value[stuff]))[order]
+            for name, value in vars(output).items()
+            if name in ("image_index", "query_index", "attention_maps")
         }
-        return replace(output, mask_logits=torch.cat((left, right)), **copies)
+        return replace(
+            output, mask_logits=torch.cat((left, right))[order], **fields
+        )
 
     hook = model.register_forward_hook(halves)
     try:

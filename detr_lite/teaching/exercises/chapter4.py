@@ -177,12 +177,12 @@ def _detection(best: Tensor, sure: Tensor) -> DetrOutput:
     logits = rest.scatter(-1, best[..., None], sure[..., None]).log()
     map4 = torch.zeros(len(best), 4, 2, 2)
     return DetrOutput(
-        class_logits=logits,
-        boxes=torch.full((*best.shape, 4), 0.5),
+        layer_logits=logits[None],
+        layer_boxes=torch.full((1, *best.shape, 4), 0.5),
         box_embeddings=torch.zeros(*best.shape, 4),
         memory=map4,
         src_proj=map4,
-        padding_mask=torch.zeros(len(best), 2, 2, dtype=torch.bool),
+        padding_mask=None,
         pyramid=Pyramid(map4, map4, map4, map4),
     )
 
