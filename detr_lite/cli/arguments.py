@@ -37,7 +37,7 @@ def check_batch(args) -> None:
         raise ConfigError(f"--batch must be at least 1, not {args.batch}.")
 
 
-def add_device(parser) -> None:
+def add_device(parser, precision: str = "float32") -> None:
     """Add the arguments that say where and how exactly to compute."""
     parser.add_argument(
         "--device",
@@ -46,8 +46,8 @@ def add_device(parser) -> None:
     )
     parser.add_argument(
         "--precision",
-        default="float32",
-        metavar="float32|bf16|fp16",
-        help="bf16 and fp16 are fast on processors made for them, and not "
-        "exact (default: float32)",
+        default=precision,
+        metavar="float32|tf32|bf16|fp16",
+        help="tf32, bf16 and fp16 are fast on processors made for them, and "
+        f"not exact (default: {precision})",
     )

@@ -93,7 +93,7 @@ def add_arguments(parser) -> None:
     engine = parser.add_argument_group(
         "speed and memory", "The losses of a step stay the same."
     )
-    add_device(engine)
+    add_device(engine, "tf32")
     engine.add_argument(
         "--accumulate",
         type=int,
@@ -113,17 +113,29 @@ def add_arguments(parser) -> None:
         metavar="N",
         help="processes that load pictures, for each GPU (default: 0)",
     )
+    engine.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="a GPU gives the same weights every time, more slowly; a CPU "
+        "does so anyway",
+    )
     parser.add_argument_group("several GPUs", SEVERAL)
 
 
 def run(args) -> None:
     """Train, and print the figures of the result."""
     from detr_lite.cli.evaluate import print_evaluation
+    from detr_lite.inference.options import device_named
+    from detr_lite.training.estimate import estimate, objections
     from detr_lite.training.recipes import Engine, describe
     from detr_lite.training.train import ProgressBar, train
 
     engine = Engine(
-        args.precision, args.accumulate, args.checkpoint_masks, args.workers
+        args.precision,
+        args.accumulate,
+        args.checkpoint_masks,
+        args.workers,
+        args.deterministic,
     )
     recipe, start, *splits = _recipe_and_data(args)
     options = {"resume": args.resume, "engine": engine, "start": start}
@@ -136,6 +148,13 @@ def run(args) -> None:
     if start is not None and start.load_report:
         print(start.load_report)
     print("\n".join(describe(recipe, len(splits[0]))))
+    for sentence in objections(recipe, splits[0]):
+        print(sentence, file=sys.stderr)
+    device = device_named(args.device)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if not args.resume:
+        takes = estimate(recipe, splits[0], device, engine, processes)
+        print(f"On {device}, {takes}.")
     with ProgressBar(recipe) as bar:
         result = train(recipe, *splits, args.out, watch=bar.watch, **options)
     print_evaluation(result.evaluation)

@@ -44,8 +44,8 @@ class BatchOrder:
             `split.sizes`, the (H, W) of each picture.
         exact_padding: pictures of other sizes make micro-batches of their
             own, so that none is padded; see Recipe.
-        device: where the batches are used; pictures that lie in memory as
-            one array are held there (see held.py).
+        device: where pictures that lie in memory as one array are held
+            (see held.py); None: they are taken one by one.
     """
 
     def __init__(
@@ -56,12 +56,13 @@ class BatchOrder:
         transform: Transform | None = None,
         by_shape: bool = False,
         exact_padding: bool = False,
-        device: torch.device | str = "cpu",
+        device: torch.device | None = None,
     ):
         self.split, self.size, self.seed = split, phase.batch_size, seed
         self.transform, self.exact_padding = transform, exact_padding
         self.held = None
-        if transform is None and hasattr(split, "arrays"):
+        by_itself = device is not None and transform is None
+        if by_itself and hasattr(split, "arrays"):
             self.held = HeldImages(split, device)
         self.groups = [list(range(len(split)))]
         if by_shape:
@@ -211,6 +212,7 @@ def load_steps(
     process makes the batches itself; overlap lets a thread of it make the
     next ones, in pinned memory, while a GPU computes.
     """
+    overlap = overlap and order.held is None  # what is held is there already
     if not workers:
 
         def load(step: int) -> list[Batch]:
