@@ -222,6 +222,22 @@ def in_rows(
     return queries, masks, missing
 
 
+def answers_of(
+    output: PanopticOutput, queries: Tensor, missing: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return labels and scores, (B, n), and boxes, (B, n, 4), of queries.
+
+    queries, missing: see in_rows.  A missing query says "no object"; as one
+    that is there and says so, it makes no segment.
+    """
+    chosen = queries.to(missing.device, non_blocking=True)
+    scores, labels = output.class_logits.softmax(-1).max(-1)
+    no_object = output.class_logits.shape[-1] - 1
+    labels = labels.gather(1, chosen).masked_fill(missing, no_object)
+    boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+    return labels, scores.gather(1, chosen), boxes
+
+
 @torch.no_grad()
 def panoptic_results(
     output: PanopticOutput,
@@ -247,13 +263,7 @@ def panoptic_results(
         raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     out_sizes = sizes if out_sizes is None else out_sizes
     queries, masks, missing = in_rows(output, len(sizes))
-    chosen = queries.to(masks.device, non_blocking=True)
-    scores, labels = (
-        x.gather(1, chosen) for x in output.class_logits.softmax(-1).max(-1)
-    )
-    boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
-    # Whatever was kept: a query that says "no object" makes no segment.
-    labels = labels.masked_fill(missing, len(isthing))
+    labels, scores, boxes = answers_of(output, queries, missing)
     flags = torch.tensor([*isthing, True])
     first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
     argmax = PixelArgmax(masks, first, padded_size, sizes, out_sizes)
@@ -262,25 +272,27 @@ def panoptic_results(
     numbers = shown.cumsum(1) * shown
     ids = F.pad(numbers, (0, 1)).gather(1, best)
     ids, *columns = to_host(ids, numbers, areas, labels, scores, boxes)
-    shape = map(max, zip(*out_sizes, strict=True))
-    maps = ids.view(len(ids), *shape).int()
+    return _split(ids, out_sizes, queries, *columns)
+
+
+def _split(ids, out_sizes, queries, *columns) -> list[Panoptic]:
+    """Return each image's part of what was found in the batch.
+
+    ids: (B, H W); queries, columns: of each image's masks, (B, n) each.
+    """
+    maps = ids.view(len(ids), *map(max, zip(*out_sizes, strict=True))).int()
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
-    return [
-        Panoptic(id_map[:height, :width], _segments(*row))
-        for id_map, (height, width), row in zip(
-            maps, out_sizes, rows, strict=True
+    results = []
+    for id_map, size, row in zip(maps, out_sizes, rows, strict=True):
+        segments = tuple(
+            Segment(number, label, score, area, query, tuple(box))
+            for query, number, area, label, score, box in zip(
+                *row, strict=True
+            )
+            if number
         )
-    ]
-
-
-def _segments(queries, numbers, areas, labels, scores, boxes):
-    """Return an image's segments from what is known of its masks, (n,)."""
-    rows = zip(queries, numbers, areas, labels, scores, boxes, strict=True)
-    return tuple(
-        Segment(number, label, score, area, query, tuple(box))
-        for query, number, area, label, score, box in rows
-        if number
-    )
+        results.append(Panoptic(id_map[: size[0], : size[1]], segments))
+    return results
 
 
 def to_host(*tensors: Tensor) -> list[Tensor]:

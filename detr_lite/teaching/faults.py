@@ -103,10 +103,12 @@ def _per_head_softmax(right, self, box_embeddings, memory, padding_mask):
     return right(other, box_embeddings, memory, padding_mask)
 
 
-def _stuff_not_merged(right, *args, mode="union", **others):
+def _stuff_not_merged(
+    right, output, isthing, padded_size, sizes, out_sizes=None, mode="union"
+):
     # A mask that was merged away counts as too small: it is dropped, and the
     # pixels are given out again, this time without merging.
-    return right(*args, mode="original", **others)
+    return right(output, isthing, padded_size, sizes, out_sizes, "original")
 
 
 def _bytes_reversed(right, rgb):
