@@ -297,7 +297,7 @@ def test_gradients_of_parts_do_not_vanish_in_half_precision():
     gradients = []
     for pixels in (10**9, 64):
         run = MaskLossInParts(pixels=pixels)
-        loss = run(logits, chosen, truth, 1e8)["loss"]
+        loss = run(logits.float(), chosen, truth, 1e8)["loss"]
         gradients += torch.autograd.grad(loss * 2**24, logits)
     whole, parts = gradients
     assert parts.dtype == torch.float16
