@@ -139,7 +139,8 @@ def panoptic_maps(
     """Give each pixel of a batch's images to the mask that wants it most.
 
     Args:
-        labels: (B, n) classes of the masks; K if there is no such mask.
+        labels: (B, n) classes of the masks, n > 0; K if there is no such
+            mask.
         mask_logits: (B, n, h, w), at the stride of Res2, padding included.
         isthing: (K,) whether a label is a thing.
         padded_size: (H, W) of the batch.
