@@ -73,6 +73,11 @@ def boxes_of(ids: Tensor, drawn: np.ndarray, boxes: np.ndarray) -> Tensor:
     return torch.from_numpy(boxes[rows].astype(np.float32))
 
 
+def pinned(tensor: Tensor) -> Tensor:
+    """Return a tensor in pinned memory, or as it is if it is on a device."""
+    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the model should find in a batch of B images: T segments in all.
@@ -104,7 +109,7 @@ class Targets:
 
     def pin_memory(self) -> "Targets":
         """Return them in memory from which a GPU copies by itself."""
-        return self._each(Tensor.pin_memory)
+        return self._each(pinned)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
         *tensors, counts = vars(self).values()

@@ -10,7 +10,7 @@ from torch import Tensor
 from detr_lite.boxes import xyxy_to_cxcywh
 from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError
-from detr_lite.targets import Targets, boxes_of
+from detr_lite.targets import Targets, boxes_of, pinned
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,8 +47,8 @@ class Batch:
         """Return the batch in memory from which a GPU copies by itself."""
         mask = self.padding_mask
         return Batch(
-            self.images.pin_memory(),
-            None if mask is None else mask.pin_memory(),
+            pinned(self.images),
+            None if mask is None else pinned(mask),
             self.targets.pin_memory(),
             self.samples,
         )

@@ -157,7 +157,8 @@ def train(
             transform,
             recipe.by_shape,
             recipe.exact_padding,
-            accelerator.device,
+            # Worker processes cannot use the GPU of the one they came from.
+            "cpu" if engine.workers else accelerator.device,
         )
         trainer = PhaseTrainer(
             model, phase, recipe, categories, accelerator, engine
