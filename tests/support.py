@@ -8,6 +8,7 @@ from torch import nn
 from detr_lite.backbone import FrozenBatchNorm2d
 from detr_lite.data.batch import pad_to_largest
 from detr_lite.data.categories import Categories, Category
+from detr_lite.data.subsets import Part
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.targets import Targets
@@ -96,6 +97,23 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     """Return whether two modules have the same tensors, bit for bit."""
     a, b = a.state_dict(), b.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Read(Part):
+    """A whole split whose samples are read one by one, not held."""
+
+    def __init__(self, split):
+        super().__init__(split, range(len(split)))
+
+
+def same_targets(a: Targets, b: Targets) -> bool:
+    """Return whether two batches have the same targets, bit for bit."""
+    *mine, counts = vars(a).values()
+    *theirs, others = vars(b).values()
+    return counts == others and all(
+        x.dtype == y.dtype and torch.equal(x, y)
+        for x, y in zip(mine, theirs, strict=True)
+    )
 
 
 def target(labels, boxes, id_map=None, ids=None) -> Targets:

@@ -13,6 +13,7 @@ from support import (
     TINY,
     TWO_CLASSES,
     Malicious,
+    Read,
     randomized,
     same_weights,
 )
@@ -283,13 +284,6 @@ def test_a_phase_learns_one_picture_by_heart(scenes, name):
 def test_an_unknown_phase_is_refused(scenes):
     with pytest.raises(ConfigError, match="'mask'"):
         trainer("mask", scenes)
-
-
-class Read(Part):
-    """The scenes one by one, as data that are not held in memory."""
-
-    def __init__(self, split):
-        super().__init__(split, range(len(split)))
 
 
 def order(scenes, size):
