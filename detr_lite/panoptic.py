@@ -238,6 +238,38 @@ def answers_of(
     return labels, scores.gather(1, chosen), boxes
 
 
+def panoptic_maps(
+    labels: Tensor,
+    mask_logits: Tensor,
+    isthing: Sequence[bool],
+    padded_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    out_sizes: Sequence[tuple[int, int]],
+    mode: str = "union",
+    min_area: int = 4,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each pixel of a batch's images to the mask that wants it most.
+
+    labels: (B, n) classes of the masks, n > 0; K if there is no such mask;
+    mask_logits: (B, n, h, w).  The other arguments are those of
+    panoptic_results.
+
+    Returns the id maps, (B, H, W) int64, 0 where there is no mask, and of
+    each mask its id, 0 if it has no segment of its own, and its area, (B, n).
+    """
+    if mode not in MODES:
+        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
+    flags = torch.tensor([*isthing, True])
+    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
+    argmax = PixelArgmax(mask_logits, first, padded_size, sizes, out_sizes)
+    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
+    shown = alive & (areas > 0)
+    numbers = shown.cumsum(1) * shown
+    ids = F.pad(numbers, (0, 1)).gather(1, best)
+    height, width = map(max, zip(*out_sizes, strict=True))
+    return ids.view(-1, height, width), numbers, areas
+
+
 @torch.no_grad()
 def panoptic_results(
     output: PanopticOutput,
@@ -259,40 +291,29 @@ def panoptic_results(
     Source: paper, section 4.4; PostProcessPanoptic in the original, which
     forgets to crop the padding off.
     """
-    if mode not in MODES:
-        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     out_sizes = sizes if out_sizes is None else out_sizes
     queries, masks, missing = in_rows(output, len(sizes))
     labels, scores, boxes = answers_of(output, queries, missing)
-    flags = torch.tensor([*isthing, True])
-    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
-    argmax = PixelArgmax(masks, first, padded_size, sizes, out_sizes)
-    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
-    shown = alive & (areas > 0)
-    numbers = shown.cumsum(1) * shown
-    ids = F.pad(numbers, (0, 1)).gather(1, best)
-    ids, *columns = to_host(ids, numbers, areas, labels, scores, boxes)
-    return _split(ids, out_sizes, queries, *columns)
-
-
-def _split(ids, out_sizes, queries, *columns) -> list[Panoptic]:
-    """Return each image's part of what was found in the batch.
-
-    ids: (B, H W); queries, columns: of each image's masks, (B, n) each.
-    """
-    maps = ids.view(len(ids), *map(max, zip(*out_sizes, strict=True))).int()
+    places = padded_size, sizes, out_sizes
+    maps = panoptic_maps(labels, masks, isthing, *places, mode, min_area)
+    id_maps, *columns = to_host(*maps, labels, scores, boxes)
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
-    results = []
-    for id_map, size, row in zip(maps, out_sizes, rows, strict=True):
-        segments = tuple(
-            Segment(number, label, score, area, query, tuple(box))
-            for query, number, area, label, score, box in zip(
-                *row, strict=True
-            )
-            if number
+    return [
+        Panoptic(id_map[:height, :width].int(), _segments(*row))
+        for id_map, (height, width), row in zip(
+            id_maps, out_sizes, rows, strict=True
         )
-        results.append(Panoptic(id_map[: size[0], : size[1]], segments))
-    return results
+    ]
+
+
+def _segments(queries, numbers, areas, labels, scores, boxes):
+    """Return an image's segments from what is known of its masks, (n,)."""
+    rows = zip(queries, numbers, areas, labels, scores, boxes, strict=True)
+    return tuple(
+        Segment(number, label, score, area, query, tuple(box))
+        for query, number, area, label, score, box in rows
+        if number
+    )
 
 
 def to_host(*tensors: Tensor) -> list[Tensor]:

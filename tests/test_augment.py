@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.resizing import resize_sample
 from detr_lite.data.sample import Sample, flip, with_pixels
 from detr_lite.data.transforms import SCALES, TrainTransform
@@ -165,7 +165,7 @@ def test_a_part_without_segments_is_a_sample(coded):
     )
     for seed in range(5):
         changed = TrainTransform(**SMALL)(empty, seeded(seed))
-        assert make_target(changed).boxes.shape == (0, 4)
+        assert make_targets([changed]).boxes.shape == (0, 4)
 
 
 def test_the_defaults_are_the_papers():

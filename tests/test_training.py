@@ -13,6 +13,7 @@ from support import (
     TINY,
     TWO_CLASSES,
     Malicious,
+    Read,
     randomized,
     same_weights,
 )
@@ -22,8 +23,9 @@ from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError, DataError, OutputError
 from detr_lite.inference.loading import load_backbone, load_model
 from detr_lite.inference.model import build_model
+from detr_lite.models import memory_format
 from detr_lite.training.batches import BatchOrder, Share
-from detr_lite.training.phases import PhaseTrainer, memory_format
+from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import PRESETS, Phase, learning_rate, preset
 from detr_lite.training.train import ProgressBar, train
 
@@ -185,7 +187,7 @@ def trainer(name, split, **options):
     model = build_model(CONFIG, SCENE_CATEGORIES)
     recipe = replace(TINY, phases=(phase,))
     order = BatchOrder(split, phase, seed=0)
-    made = Trainer(model, phase, recipe, order, Accelerator())
+    made = Trainer(model, phase, recipe, split.categories, Accelerator())
     made.order = order
     return model, made
 
@@ -285,7 +287,7 @@ def test_an_unknown_phase_is_refused(scenes):
 
 
 def order(scenes, size):
-    return BatchOrder(scenes, Phase("boxes", 9, size, 1e-3), seed=3)
+    return BatchOrder(Read(scenes), Phase("boxes", 9, size, 1e-3), seed=3)
 
 
 def numbers(batch):

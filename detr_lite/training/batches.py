@@ -16,6 +16,7 @@ from detr_lite.data.resizing import fit_sample
 from detr_lite.data.sample import Sample, Split, flip
 from detr_lite.errors import ConfigError, DataError, DetrLiteError
 from detr_lite.files.ahead import ahead
+from detr_lite.targets import Targets
 from detr_lite.training.held import HeldImages
 from detr_lite.training.recipes import Phase
 
@@ -217,7 +218,7 @@ def load_steps(
 
         def load(step: int) -> list[Batch]:
             batches = order.batches(step, share, limits)
-            return [b.pin_memory() for b in batches] if overlap else batches
+            return [_pinned(b) for b in batches] if overlap else batches
 
         yield from ahead(load, steps, 1, 2) if overlap else map(load, steps)
         return
@@ -234,7 +235,7 @@ def load_steps(
     for item in loader:
         if isinstance(item, DetrLiteError):
             raise item
-        yield [b.pin_memory() for b in item] if overlap else item
+        yield [_pinned(b) for b in item] if overlap else item
 
 
 class _Steps(Dataset):
@@ -251,6 +252,18 @@ class _Steps(Dataset):
         except DetrLiteError as error:
             return error  # raised, it would arrive wrapped in a traceback
         return [replace(batch, samples=[]) for batch in batches]
+
+
+def _pinned(batch: Batch) -> Batch:
+    """Return the batch in memory from which a GPU copies by itself."""
+    *tensors, counts = vars(batch.targets).values()
+    mask = batch.padding_mask
+    return replace(
+        batch,
+        images=batch.images.pin_memory(),
+        padding_mask=None if mask is None else mask.pin_memory(),
+        targets=Targets(*(x.pin_memory() for x in tensors), counts),
+    )
 
 
 def _as_it_is(item):
