@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import Read, same_targets, target
+from support import Read, same_targets
 
-from detr_lite.data.batch import Batch
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.data.transforms import TrainTransform
