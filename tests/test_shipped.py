@@ -53,6 +53,12 @@ def test_readme_tables_are_the_measured_ones():
     assert measure.tables(measure.read_results()) in readme
 
 
+def test_the_table_of_ablations_in_chapter_6_is_the_measured_one():
+    text = (ROOT / "book/text/06_train_and_evaluate.md").read_text("utf-8")
+    table = measure.ablations(measure.read_results())
+    assert f"<!-- ablations -->\n{table}\n<!-- /ablations -->" in text
+
+
 def test_manifest_describes_every_shipped_file():
     data = ROOT / "data"
     manifest = json.loads((data / "manifest.json").read_text())
