@@ -5,12 +5,13 @@ import importlib.util
 import io
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from nbval.plugin import IPyNbCell
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -280,19 +281,15 @@ def drawn(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
-    return [{"output_type": "display_data", "data": data}]
+    return [{"output_type": "display_data", "data": data, "metadata": {}}]
 
 
-def test_a_changed_picture_is_noticed():
+def test_pictures_are_compared_with_the_stored_ones():
     spec = importlib.util.spec_from_file_location(
         "book_pictures", BOOK / "conftest.py"
     )
     pictures = importlib.util.module_from_spec(spec)
-    own = IPyNbCell.compare_outputs
-    try:
-        spec.loader.exec_module(pictures)
-    finally:
-        IPyNbCell.compare_outputs = own
+    spec.loader.exec_module(pictures)
     page = np.full((40, 40, 3), 200, np.uint8)
     line = page.copy()
     line[20] = 0
@@ -302,3 +299,34 @@ def test_a_changed_picture_is_noticed():
     )
     assert "stored one" in pictures.difference(drawn(page[1:]), drawn(page))
     assert "0 pictures were drawn" in pictures.difference([], drawn(page))
+
+
+def test_a_changed_picture_is_noticed_unless_it_varies(tmp_path):
+    """And a changed print, by nbval itself."""
+    text = nbformat.v4.new_output("stream", name="stdout", text="no")
+    white = drawn(np.full((9, 9, 3), 255, np.uint8))
+    draw = f"display({drawn(np.zeros((9, 9, 3), np.uint8))[0]['data']}, raw=1)"
+    notebook = nbformat.v4.new_notebook()
+    for source, outputs, tags in (
+        ("print('yes')", [text], []),
+        (draw, white, []),
+        (draw, white, ["picture-varies"]),
+        (draw, white, ["nbval-ignore-output"]),
+    ):
+        cell = nbformat.v4.new_code_cell(source, execution_count=1)
+        cell.outputs = [nbformat.from_dict(output) for output in outputs]
+        cell.metadata["tags"] = tags
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "drawn.ipynb")
+    shutil.copy(BOOK / "conftest.py", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--nbval",
+         "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    failed = re.findall(r"FAILED drawn.ipynb::Cell (\d)", done.stdout)
+    assert failed == ["0", "1"], done.stdout
+    assert "2 passed" in done.stdout
