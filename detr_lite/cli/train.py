@@ -113,9 +113,11 @@ def add_arguments(parser) -> None:
 def run(args) -> None:
     """Train, and print the figures of the result."""
     from detr_lite.cli.evaluate import print_evaluation
+    from detr_lite.inference.options import device_named
     from detr_lite.training.recipes import Engine, describe
     from detr_lite.training.train import ProgressBar, train
 
+    device_named(args.device)  # refused before thousands of scenes are drawn
     engine = Engine(
         args.precision, args.accumulate, args.checkpoint_masks, args.workers
     )
