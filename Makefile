@@ -1,11 +1,12 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test check lint fast weave env weights tables bench lock \
-    clean
+.PHONY: help book test stress check lint fast weave env weights tables \
+    bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make stress   more of what make test has a sample of (20 minutes)"
 	@echo "make check    make lint and make fast: under a minute"
 	@echo "make lint     check style, spelling, imports and types"
 	@echo "make fast     run the fast tests"
@@ -38,6 +39,16 @@ test:
 	    --no-loadscope-reorder --junitxml=_build/tests.xml \
 	    tests book/06_train_and_evaluate.ipynb
 	@echo "Every test passed; the report is _build/tests.xml"
+
+# Kills at any moment, and inputs made up: all seeds, and new examples of
+# hypothesis, which says how to repeat one that fails.
+stress:
+	@echo "Running fuzz tests and kills: 1 minute to set up the environment" \
+	    "the first time, then 20 minutes on two cores."
+	@tools/setup_env.sh
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --quiet \
+	    -m "stress or hypothesis" --hypothesis-profile=stress \
+	    --numprocesses=auto --maxprocesses=4 --dist=worksteal tests
 
 check: lint fast
 	@echo "All is well; make test runs everything."

@@ -13,9 +13,13 @@ from support import CONFIG, randomized
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.inference.model import build_model
 
-# The same examples on every run, and no limit on the time of one.
+# The same examples on every run, and no limit on the time of one; `make
+# stress` looks for new ones, and for many more.
 hypothesis.settings.register_profile(
     "suite", derandomize=True, deadline=None, max_examples=60
+)
+hypothesis.settings.register_profile(
+    "stress", deadline=None, max_examples=3000, print_blob=True
 )
 hypothesis.settings.load_profile("suite")
 

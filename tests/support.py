@@ -1,7 +1,9 @@
 """Helpers that several test files import."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -79,6 +81,14 @@ def randomized(model: nn.Module) -> nn.Module:
             module.detr.class_embed.weight *= 4
             module.detr.bbox_embed.layers[-1].weight *= 8
     return model
+
+
+def sampled(values: Iterable, few: int) -> list:
+    """Return parameters of a test: a few for `make test`, all for stress."""
+    return [
+        v if i < few else pytest.param(v, marks=pytest.mark.stress)
+        for i, v in enumerate(values)
+    ]
 
 
 class Malicious:
