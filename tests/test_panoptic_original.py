@@ -137,7 +137,7 @@ def test_hundreds_of_results_are_the_originals_segment_by_segment(first):
         removed += len(theirs) < len(kept)
         twice += len(stuff) > len({*stuff})
     # Each kind of case occurs, so that agreement means something.
-    assert segments > 900
+    assert segments > 800
     assert empty
     assert min(removed, twice) > 100
 
