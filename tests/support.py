@@ -1,7 +1,11 @@
 """Helpers that several test files import."""
 
+import shutil
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,6 +18,8 @@ from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.targets import Targets
 from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.transformer import MultiHeadAttention
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # The scenes' model, made smaller: 96 x 96 pixels become 12 x 12 positions.
 CONFIG = ModelConfig(
@@ -81,6 +87,42 @@ def randomized(model: nn.Module) -> nn.Module:
             module.detr.class_embed.weight *= 4
             module.detr.bbox_embed.layers[-1].weight *= 8
     return model
+
+
+def sampled(values: Iterable, few: int) -> list:
+    """Return parameters of a test: a few for `make test`, all for stress."""
+    return [
+        v if i < few else pytest.param(v, marks=pytest.mark.stress)
+        for i, v in enumerate(values)
+    ]
+
+
+def checkout(place: Path) -> None:
+    """Copy the files of this checkout, changed or new ones too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+
+
+def git(place: Path, *arguments: str) -> str:
+    """Run git as somebody; return what it prints."""
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    done = subprocess.run(
+        ["git", *who, *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 class Malicious:

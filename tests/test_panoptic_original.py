@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import sampled
 from torch.nn import functional
 
 from detr_lite.detr import found
@@ -107,9 +108,10 @@ def output(class_logits, mask_logits):
     )
 
 
-def test_hundreds_of_results_are_the_originals_segment_by_segment():
+@pytest.mark.parametrize("first", sampled(range(0, 20_000, 400), 1))
+def test_hundreds_of_results_are_the_originals_segment_by_segment(first):
     segments, empty, removed, twice = 0, 0, 0, 0
-    for seed in range(400):
+    for seed in range(first, first + 400):
         random = np.random.RandomState(seed)
         h, w = random.randint(4, 9, 2)
         queries = random.randint(1, 17)
@@ -133,13 +135,13 @@ def test_hundreds_of_results_are_the_originals_segment_by_segment():
         removed += len(theirs) < len(kept)
         twice += len(stuff) > len({*stuff})
     # Each kind of case occurs, so that agreement means something.
-    assert segments > 900
-    assert empty > 5
+    assert segments > 800
+    assert empty
     assert min(removed, twice) > 100
 
 
 @pytest.mark.parametrize("mode", ["original", "union"])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", sampled(range(100), 10))
 def test_a_picture_in_a_padded_batch_gives_what_it_gives_alone(mode, seed):
     """Whatever its masks say about the padding.
 

@@ -130,6 +130,7 @@ def run(args) -> None:
     from detr_lite.training.recipes import Engine, describe
     from detr_lite.training.train import ProgressBar, train
 
+    device = device_named(args.device)  # before thousands of scenes are drawn
     engine = Engine(
         args.precision,
         args.accumulate,
@@ -150,7 +151,6 @@ def run(args) -> None:
     print("\n".join(describe(recipe, len(splits[0]))))
     for sentence in objections(recipe, splits[0]):
         print(sentence, file=sys.stderr)
-    device = device_named(args.device)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if not args.resume:
         takes = estimate(recipe, splits[0], device, engine, processes)
