@@ -27,3 +27,13 @@ def add_device(parser) -> None:
         help="bf16 and fp16 are fast on processors made for them, and not "
         "exact (default: float32)",
     )
+
+
+def add_as_stored(parser) -> None:
+    """Add the argument that leaves pictures unturned."""
+    parser.add_argument(
+        "--as-stored",
+        action="store_true",
+        help="don't turn pictures as their orientation tags say, as the "
+        "original doesn't: for annotations that were made so",
+    )

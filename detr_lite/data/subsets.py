@@ -22,7 +22,9 @@ class Part(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Part(self._split, self._indices[index])
         return self._split[self._indices[index]]
 
     @property
