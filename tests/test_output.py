@@ -1,6 +1,7 @@
 """Results are written whole or not at all."""
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -103,6 +104,17 @@ def test_a_file_in_the_way_of_a_folder_is_said(tmp_path, place):
     with pytest.raises(OutputError, match="wall"):
         staged(tmp_path / place).__enter__()
     assert Path(tmp_path / "wall").read_text() == "in the way"
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """Such as a device, which a rename would turn into a file."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OutputError, match="is no file"):
+            fail(staged_file(tmp_path / name), None)
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["folder", "pipe"]
 
 
 def filled(folder, command):
