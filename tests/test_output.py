@@ -111,7 +111,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
-        with pytest.raises(OutputError, match="is no file"):
+        with pytest.raises(OutputError, match="it is no file"):
             fail(staged_file(tmp_path / name), None)
     assert (tmp_path / "pipe").is_fifo()
     assert names(tmp_path) == ["folder", "pipe"]

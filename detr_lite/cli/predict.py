@@ -1,8 +1,9 @@
 """detr-lite predict."""
 
+import sys
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_model
+from detr_lite.cli.arguments import add_as_stored, add_model
 from detr_lite.errors import ConfigError, ImageError
 
 ABOUT = "segment pictures"
@@ -13,6 +14,7 @@ def add_arguments(parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
     add_model(parser)
+    add_as_stored(parser)
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--threshold",
@@ -28,30 +30,24 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> None:
-    """Segment each picture, and write all results or none.
+def run(args) -> int:
+    """Segment each picture; return 1 if some could not be read.
 
-    A model without masks gives pictures with boxes alone.
+    Those are told at once, and the results of the others are written all
+    together or, after another error, not at all.  A model without masks
+    gives pictures with boxes alone.
     """
     from tqdm import tqdm
 
     from detr_lite.data.coco.categories import used
-    from detr_lite.data.images import pictures_in
+    from detr_lite.data.images import read_image
     from detr_lite.inference.loading import load_model
     from detr_lite.inference.options import Speed
     from detr_lite.inference.writing import write_predictions
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
-    paths = [p for name in args.inputs for p in pictures_in(Path(name))]
-    stems: dict[str, Path] = {}
-    for path in paths:
-        other = stems.setdefault(path.stem, path)
-        if other != path:
-            raise ImageError(
-                f"{other} and {path} would both be written as "
-                f"{path.stem}.png; rename one."
-            )
+    paths = _paths(args.inputs)
     speed = Speed(args.precision)
     model = load_model(args.model, args.device, speed=speed)
     if args.mode and not model.config.masks:
@@ -60,18 +56,30 @@ def run(args) -> None:
             "out."
         )
     mode = {"mode": args.mode} if args.mode else {}
+    failed = []
+
+    def predictions(bar):
+        for path in bar:
+            try:
+                picture = read_image(path, not args.as_stored)
+            except ImageError as error:
+                failed.append(path)
+                if len(failed) == len(paths):  # nothing is left to write
+                    raise
+                bar.write(f"detr-lite: {error}", file=sys.stderr)
+            else:
+                yield path, model.predict(picture, args.threshold, **mode)
+
     # `with` takes the bar away before an error is printed where it stood.
     with tqdm(paths, "predict", leave=False, disable=None) as bar:
-        predictions = (
-            (path, model.predict(path, args.threshold, **mode)) for path in bar
-        )
         write_predictions(
-            predictions,
+            predictions(bar),
             used(model.categories),
             Path(args.out),
             model.config.masks,
         )
-    count = f"{len(paths)} picture{'s' * (len(paths) > 1)}"
+    done = len(paths) - len(failed)
+    count = f"{done} picture{'s' * (done > 1)}"
     if model.config.masks:
         print(f"{count} segmented; the results are in {args.out}.")
     else:
@@ -79,3 +87,25 @@ def run(args) -> None:
             f"{count} with boxes in {args.out}; "
             f"{args.model} makes no masks, so there are no panoptic files."
         )
+    if failed:
+        print(f"{len(failed)} could not be read; see above.", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _paths(inputs: list[str]) -> list[Path]:
+    """Return the pictures to segment, each once."""
+    from detr_lite.data.images import pictures_in
+
+    paths: dict[Path, Path] = {}
+    stems: dict[str, Path] = {}
+    for path in (p for name in inputs for p in pictures_in(Path(name))):
+        if not path.exists():
+            raise ImageError(f"There is no file {path}; check the name.")
+        same = paths.setdefault(path.resolve(), path)
+        other = stems.setdefault(path.stem, same)
+        if other != same:
+            raise ImageError(
+                f"{other} and {path} would both be written as "
+                f"{path.stem}.png; rename one."
+            )
+    return [*paths.values()]

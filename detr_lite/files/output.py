@@ -153,7 +153,9 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     path = Path(path).expanduser()
     part = path.with_name(f"{PART}{path.name}")
     if path.exists() and not path.is_file():  # such as a device
-        raise OutputError(f"{path} is there and is no file; name another.")
+        raise OutputError(
+            f"{path} cannot be written (it is no file); name another place."
+        )
     with alone(path):
         try:
             part.touch()  # a place that cannot be written shows at once

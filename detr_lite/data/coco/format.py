@@ -73,8 +73,7 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
     ours = Files(
         folder / "panoptic.json", folder / "images", folder / "panoptic"
     )
-    found = sorted((folder / "annotations").glob("panoptic_*.json"))
-    splits = [path.stem.removeprefix("panoptic_") for path in found]
+    splits = splits_in(folder)
     if split is None:
         if ours.annotations.exists() or not splits:
             return ours
@@ -94,6 +93,12 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
         folder / split,
         annotations / f"panoptic_{split}",
     )
+
+
+def splits_in(folder: str | Path) -> list[str]:
+    """Return the names of the splits of a folder in COCO's own layout."""
+    found = Path(folder).expanduser().glob("annotations/panoptic_*.json")
+    return sorted(path.stem.removeprefix("panoptic_") for path in found)
 
 
 def read_content(path: Path) -> dict:
