@@ -29,7 +29,7 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def entered(
-    folder: str | Path, command: str, new: bool = False
+    folder: str | Path, command: str, new: bool = False, known: bool = False
 ) -> Iterator[Path]:
     """Hold a folder for the results of a command; nobody else may enter it.
 
@@ -37,7 +37,8 @@ def entered(
     unfinished is cleared away.  Whose folder it is stands in its file MARKER;
     see check_folder.  After an error nothing is left of an empty folder.
 
-    new: refuse a folder that holds results already.
+    new: refuse a folder that holds results already; known: ask for no
+    MARKER, for the folder is known to be the command's.
     OutputError says why a folder cannot be entered.
     """
     folder = Path(folder).expanduser()
@@ -45,7 +46,7 @@ def entered(
     lock = FileLock(folder / LOCK)
     marker = folder / MARKER
     try:
-        if not created:
+        if not created and not known:
             check_folder(folder, command, new)
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
@@ -58,7 +59,8 @@ def entered(
         _remove(created)
         raise cannot_write(folder, error) from error
     try:
-        check_folder(folder, command, new)  # it may have waited
+        if not known:
+            check_folder(folder, command, new)  # it may have waited
         try:
             for part in folder.glob(f"{PART}*"):
                 if part.is_dir():

@@ -132,8 +132,8 @@ def evaluate(
     quality, box_ap = _sums(counted_batches, len(isthing), accelerator)
     if not box_ap.segments:
         raise DataError(
-            "The data have no segment at all; there is nothing to compare "
-            "the model with."
+            "The data have no segment at all, or crowds alone; there is "
+            "nothing to compare the model with."
         )
     return _summarize(categories, counted, quality, box_ap, len(split), masks)
 

@@ -18,6 +18,7 @@ from detr_lite.matching import HungarianMatcher, MatchedQueries
 from detr_lite.models import build_resnet, memory_format
 from detr_lite.savings.mask_losses import MaskLossInParts
 from detr_lite.training.batches import BatchOrder
+from detr_lite.training.finite import first_layer, not_finite
 from detr_lite.training.pretraining import PixelClassifier, pixel_loss
 from detr_lite.training.recipes import Engine, Phase, Recipe, learning_rate
 from detr_lite.training.totals import Totals, answers, count_totals
@@ -44,6 +45,7 @@ class PhaseTrainer:
         engine: Engine | None = None,
     ):
         self.model, self.phase, self.accelerator = model, phase, accelerator
+        self.order = order
         self.engine = engine or Engine()
         self.no_object_weight = recipe.no_object_weight
         self.matcher = HungarianMatcher()
@@ -134,14 +136,33 @@ class PhaseTrainer:
                 losses = self._losses(
                     batch.to(self.accelerator.device), totals, len(batches)
                 )
+                if not losses["loss"].isfinite():
+                    raise self._not_finite(
+                        "The losses are", step, batch, totals, len(batches)
+                    )
                 self.scaler.scale(losses["loss"]).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.phase.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.phase.clip)
+        if not self.scaler.is_enabled() and not norm.isfinite():
+            raise self._not_finite(
+                "The gradients are", step, batch, totals, len(batches)
+            )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return sums
+
+    def _not_finite(self, what: str, step: int, batch, totals, parts):
+        """Return the error of a step, with the first layer at fault."""
+        batch = batch.to(self.accelerator.device)
+        layer = first_layer(
+            self.bare, lambda: self._losses(batch, totals, parts)
+        )
+        where = f"step {step + 1} of phase {self.phase.name}"
+        where += f", first in the layer {layer}" if layer else ""
+        pictures = self.order.indices(step)
+        return not_finite(what, where, self.order.split, pictures)
 
     def _losses(
         self, batch: Batch, totals: Totals, parts: int
