@@ -134,6 +134,10 @@ def test_a_palettes_transparent_color_is_laid_over_white(tmp_path):
     assert picture[:, 0, 0].tolist() == [40, 50, 60]
 
 
+def save_with_exif(path, rgb, exif):
+    Image.fromarray(rgb).save(path, exif=b"Exif\0\0" + exif)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photographs_are_set_upright(
     tmp_path, rgb, tensor, orientation
@@ -162,28 +166,46 @@ def test_turned_photographs_are_set_upright(
     assert read_size(path, upright=False) == stored.shape[:2]
 
 
-def save_with_exif(path, rgb, exif):
-    Image.fromarray(rgb).save(path, exif=b"Exif\0\0" + exif)
+SIDE = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"  # and its value
+
+
+@pytest.mark.parametrize("value", [b"\x63\0\0\0", b"\0\0\0\0"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_orientation_that_there_is_not_says_nothing(
+    tmp_path, rgb, value, suffix
+):
+    path = tmp_path / f"a.{suffix}"
+    save_with_exif(path, rgb, SIDE + value)
+    assert read_image(path).shape == (3, 9, 12)
+    assert read_orientation(path) == 1
+    save_with_exif(path, rgb, SIDE + b"\x06\0\0\0")  # while this one does
+    assert read_image(path).shape == (3, 12, 9)
+
+
+# Turned on its side, with tags of GPS whose types are wrong.
+LOST = bytes.fromhex(
+    "4d4d002a000000080005010e0002000000050000004a01120003000000010006"
+    "0000876900040000000100000050882500040000000100000082928600010000"
+    "0007000000b80000000064657363000000029003000200000014000000"
+    "6ea0020003000000010014000000000000323032303a30313a30312030303a30"
+    "303a303000000200010002000000024e00000000020001000000010000020000"
+    "0000010000000300000001636f6d6d656e7400"
+)
 
 
 @pytest.mark.parametrize(
-    "exif",
-    [
-        b"",
-        b"II*\0",
-        b"MM\0*\0\0\0\x08\xff\xff",
-        b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x05\0\0\0\xff\xff\xff\xff",
-        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0",
-        b"no such thing",
-    ],
+    ("exif", "suffix"),
+    [(b"no such thing", "png"), (b"II", "png"), (LOST, "jpg"), (LOST, "png")],
 )
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_a_damaged_tag_says_nothing(tmp_path, rgb, exif, suffix):
+def test_damaged_tags_are_refused(tmp_path, rgb, exif, suffix):
     path = tmp_path / f"a.{suffix}"
     save_with_exif(path, rgb, exif)
-    assert read_image(path).shape == (3, 9, 12)
-    assert read_size(path) == (9, 12)
-    assert read_orientation(path) == 1
+    refused(path, str(path), "damaged EXIF tags")
+    with pytest.raises(ImageError, match="damaged EXIF tags"):
+        read_size(path)
+    assert read_image(path, upright=False).shape == (3, 9, 12)
+    with Image.open(path) as image:
+        refused(image, "damaged EXIF tags")
 
 
 def test_cmyk_pictures_are_read(tmp_path):

@@ -125,10 +125,19 @@ def read_orientation(path: Path) -> int:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        number = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as of open_image; what is damaged says nothing
-        return 1
-    return number if number in TURNS else 1
+        exif = image.getexif()
+        number = exif.get(ExifTags.Base.Orientation, 1)
+        if number not in TURNS:
+            return 1
+        exif.tobytes()  # a turn is believed where all tags are whole
+        return number
+    except Exception as error:  # as of open_image
+        reason = " ".join(str(error).split()) or type(error).__name__
+        name = getattr(image, "filename", "") or "The picture"
+        raise ImageError(
+            f"{name} has damaged EXIF tags ({reason}), so that nobody knows "
+            "how it is turned; save it again without them."
+        ) from error
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -147,6 +156,7 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _from_pil(image: Image.Image, name: str, upright: bool) -> Tensor:
     _check_size(*image.size, name)
+    image.load()  # what is wrong with the pixels is said as such
     turn = TURNS.get(_orientation(image)) if upright else None
     if turn is not None:
         image = image.transpose(turn)
