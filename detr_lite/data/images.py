@@ -125,12 +125,13 @@ def read_orientation(path: Path) -> int:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        exif = image.getexif()
-        number = exif.get(ExifTags.Base.Orientation, 1)
-        if number not in TURNS:
-            return 1
-        exif.tobytes()  # a turn is believed where all tags are whole
-        return number
+        with warnings.catch_warnings(action="ignore"):
+            exif = image.getexif()
+            number = exif.get(ExifTags.Base.Orientation, 1)
+            if number not in TURNS:
+                return 1
+            exif.tobytes()  # a turn is believed where all tags are whole
+            return number
     except Exception as error:  # as of open_image
         reason = " ".join(str(error).split()) or type(error).__name__
         name = getattr(image, "filename", "") or "The picture"

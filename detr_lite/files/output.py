@@ -68,7 +68,8 @@ def entered(
                 else:
                     part.unlink()
             # At the start: what a killed command leaves is its own, too.
-            marker.write_text(command)
+            if not known:
+                marker.write_text(command)
         except OSError as error:
             raise cannot_write(folder, error) from error
         yield folder

@@ -1,7 +1,7 @@
 """A phase of training: what is trained, how fast, and what one step does."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 
 import torch
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from detr_lite.data.batch import Batch
 from detr_lite.detr import DetrOutput
-from detr_lite.errors import ConfigError
+from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.model import PanopticModel
 from detr_lite.inference.options import PRECISIONS
 from detr_lite.losses import DetectionLoss
@@ -133,10 +133,13 @@ class PhaseTrainer:
                 if last
                 else self.accelerator.no_sync(self.module)
             ):
-                losses = self._losses(
-                    batch.to(self.accelerator.device), totals, len(batches)
-                )
-                if not losses["loss"].isfinite():
+                batch = batch.to(self.accelerator.device)
+                try:
+                    losses = self._losses(batch, totals, len(batches))
+                    fine = bool(losses["loss"].isfinite())
+                except DataError:  # of what cannot be matched
+                    fine = False
+                if not fine:
                     raise self._not_finite(
                         "The losses are", step, batch, totals, len(batches)
                     )
@@ -155,10 +158,12 @@ class PhaseTrainer:
 
     def _not_finite(self, what: str, step: int, batch, totals, parts):
         """Return the error of a step, with the first layer at fault."""
-        batch = batch.to(self.accelerator.device)
-        layer = first_layer(
-            self.bare, lambda: self._losses(batch, totals, parts)
-        )
+
+        def forward():
+            with suppress(DataError):
+                self._losses(batch, totals, parts)
+
+        layer = first_layer(self.bare, forward)
         where = f"step {step + 1} of phase {self.phase.name}"
         where += f", first in the layer {layer}" if layer else ""
         pictures = self.order.indices(step)

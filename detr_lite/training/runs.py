@@ -45,10 +45,20 @@ def in_own_folder(train: Callable) -> Callable:
         folder = contextlib.nullcontext()
         if os.environ.get("RANK", "0") == "0":
             folder = entered(out, "train", known=bool(know))
-        with folder:
-            return train(
-                recipe, train_split, validation, out, *args, **options
-            )
+        try:
+            with folder:
+                return train(
+                    recipe, train_split, validation, out, *args, **options
+                )
+        except RuntimeError as error:
+            # Raised wherever the main process is just then.
+            if not str(error).startswith("DataLoader"):
+                raise
+            raise ConfigError(
+                f"A worker that loads pictures ended or stood still ({error})"
+                "; there may be too little memory for so many. Use fewer "
+                "workers, and go on with --resume."
+            ) from error
 
     return run
 

@@ -40,7 +40,13 @@ from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
 from detr_lite.inference.options import device_named
-from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
+from detr_lite.training.batches import (
+    BatchOrder,
+    Share,
+    Transform,
+    check_shared_memory,
+    load_steps,
+)
 from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipe_files import recipe_json
 from detr_lite.training.recipes import TRAIN_COUNTS, Engine, Recipe
@@ -245,6 +251,12 @@ def _check(
                 f"{phase.name} cannot be shared among {parts} (processes "
                 "times accumulate); lower accumulate or raise batch_size."
             )
+    most = max(phase.batch_size for phase in recipe.phases)
+    check_shared_memory(
+        engine.workers,
+        -(-most // accelerator.num_processes),
+        (recipe.model.shortest, recipe.model.longest),
+    )
     if engine.precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError(
             "The precision fp16 needs a GPU; choose bf16 or float32 on a CPU."
