@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import CONFIG, TINY
+from accelerate import Accelerator
+from support import CONFIG, TINY, same_weights
 
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.writer import write_split
@@ -24,6 +26,7 @@ from detr_lite.errors import ConfigError, DataError, OutputError
 from detr_lite.files import output
 from detr_lite.inference.model import build_model
 from detr_lite.training import batches
+from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import Engine, preset, with_steps
 from detr_lite.training.train import train
 
@@ -386,3 +389,166 @@ def test_what_is_said_after_an_interruption_leads_on(data, tmp_path):
     assert not (out / ".detr-lite.lock").exists()
     resumed = (out / "checkpoint.pt").exists()
     assert ("--resume" in error.splitlines()[-1]) == resumed
+
+
+def logged(result):
+    lines = (result.folder / "log.jsonl").read_text().splitlines()
+    return [x for x in map(json.loads, lines) if "loss" in x]
+
+
+def test_the_log_has_means_of_steps_not_sums(scenes, tmp_path):
+    each = logged(run(tmp_path / "each", scenes))
+    (mean,) = logged(run(tmp_path / "mean", scenes, log_every=3))
+    for name in ("loss", "giou"):
+        wanted = sum(line[name] for line in each) / 3
+        assert mean[name] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight_decay": 0.9},
+        {"no_object_weight": 1.0},
+        {"freeze_stem": True},
+    ],
+)
+def test_what_the_recipe_says_reaches_the_steps(scenes, tmp_path, change):
+    usual = run(tmp_path / "a", scenes, BOXES)
+    same = run(tmp_path / "b", scenes, BOXES)
+    other = run(tmp_path / "c", scenes, replace(BOXES, **change))
+    assert same_weights(usual.model, same.model)
+    assert not same_weights(usual.model, other.model)
+
+
+def test_the_weight_of_no_object_is_in_the_loss(scenes, tmp_path):
+    """As the loss itself has it, from the same start."""
+    first = [
+        logged(run(tmp_path / str(weight), scenes, replace(
+            BOXES, no_object_weight=weight
+        )))[0]["loss"]
+        for weight in (0.1, 1.0)
+    ]  # fmt: skip
+    assert abs(first[0] - first[1]) > 0.01
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e9])
+def test_gradients_are_clipped_to_the_phases_norm(scenes, clip):
+    torch.manual_seed(0)
+    model = build_model(CONFIG, scenes.categories)
+    phase = replace(BOXES.phases[0], clip=clip)
+    order = batches.BatchOrder(scenes, phase, 0)
+    trainer = PhaseTrainer(
+        model, phase, replace(BOXES, phases=(phase,)), order, Accelerator()
+    )
+    trainer.step(0, order.batches(0, batches.Share(), (96, 160)))
+    squares = [
+        (p.grad.double() ** 2).sum()
+        for p in model.parameters()
+        if p.grad is not None
+    ]
+    norm = float(sum(squares)) ** 0.5
+    assert norm == pytest.approx(clip, rel=1e-3) if clip < 1 else norm > 1
+
+
+def test_an_evaluation_within_a_phase_changes_nothing(scenes, tmp_path):
+    """The frozen detector's dropout stays off after it."""
+    phase = replace(TINY.phases[2], steps=4)
+    recipe = replace(TINY, phases=(phase,))
+    models = [
+        run(tmp_path / str(n), scenes, recipe, evaluations=n).model
+        for n in (1, 4)
+    ]
+    assert same_weights(*models)
+
+
+def test_steps_by_shape_need_sizes_which_scenes_lack(scenes, tmp_path):
+    recipe = replace(BOXES, by_shape=True)
+    with pytest.raises(ConfigError, match="need `sizes`"):
+        run(tmp_path, scenes, recipe)
+
+
+def test_a_transform_makes_what_the_model_sees(scenes, tmp_path):
+    seen = []
+
+    def transform(sample, generator):
+        seen.append(sample.image_id)
+        return replace(sample, image=torch.zeros_like(sample.image))
+
+    black = run(tmp_path / "black", scenes, transform=transform)
+    assert len(seen) == 3 * 4
+    usual = run(tmp_path / "usual", scenes)
+    assert not same_weights(black.model, usual.model)
+
+
+def test_void_is_no_class_to_the_backbone(scenes, tmp_path):
+    """Where class 0 becomes void, other pixels are learned from."""
+
+    class Void(Part):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            void = sample.segment_ids[sample.labels == 0]
+            left = sample.labels != 0
+            return replace(
+                sample,
+                id_map=sample.id_map.masked_fill(
+                    torch.isin(sample.id_map, void.int()), 0
+                ),
+                segment_ids=sample.segment_ids[left],
+                labels=sample.labels[left],
+                crowd=sample.crowd[left],
+            )
+
+    assert any((s.labels == 0).any() for s in scenes)
+    recipe = replace(TINY, phases=(TINY.phases[0],))
+    losses = [
+        logged(run(tmp_path / name, split, recipe))[0]["loss"]
+        for name, split in (
+            ("usual", scenes),
+            ("void", Void(scenes, range(8))),
+        )
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+SEEDS = """
+import sys
+import torch
+from dataclasses import replace
+from support import CONFIG, TINY, same_weights
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.inference.model import build_model
+from detr_lite.training.train import train
+
+def transform(sample, generator):
+    print("seed", torch.initial_seed(), flush=True)
+    raise KeyboardInterrupt
+
+split = SceneSplit(7, 8)
+detector = build_model(CONFIG, SCENE_CATEGORIES).detr
+recipe = replace(TINY, phases=TINY.phases[1:2])
+train(recipe, split, split, sys.argv[1], transform=transform,
+      detector=detector, device="cpu")
+"""
+
+
+def test_each_process_draws_its_own_dropout(tmp_path):
+    with socket.socket() as place:
+        place.bind(("localhost", 0))
+        port = str(place.getsockname()[1])
+    tests = Path(__file__).parent
+    paths = os.pathsep.join([str(tests.parent), str(tests)])
+    usual = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    usual |= {"MASTER_PORT": port, "PYTHONPATH": paths}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SEEDS, tmp_path / "run"],
+            env=usual | {"RANK": str(i), "LOCAL_RANK": str(i)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    said = [p.communicate(timeout=300)[0] for p in processes]
+    seeds = [re.search(r"seed (\d+)", text)[1] for text in said]
+    assert seeds[0] != seeds[1]
