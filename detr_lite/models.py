@@ -1,5 +1,6 @@
 """Model configurations, and the parts of a model that follow from one."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,24 @@ from detr_lite.backbone import (
     ResNet,
 )
 from detr_lite.detr import DETR
+from detr_lite.errors import ConfigError
 from detr_lite.position import SinePositionalEncoding
 from detr_lite.savings.folded_norms import fold_norms
 from detr_lite.savings.mask_chunks import ChunkedMaskHead
 from detr_lite.transformer import Transformer
+
+# What a model cannot have none of.
+COUNTS = (
+    "num_classes",
+    "resnet_width",
+    "width",
+    "heads",
+    "decoder_layers",
+    "feedforward",
+    "num_queries",
+    "context",
+    "shortest",
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,31 @@ class ModelConfig:
     threshold: float = 0.85
     shortest: int = 800
     longest: int = 1333
+
+    # Of a file that says more than this version knows.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self):
+        for name in COUNTS:
+            value = getattr(self, name)
+            if not value >= 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if min(self.depths) < 1 or self.encoder_layers < 0:
+            raise ConfigError("A model cannot have fewer layers than none.")
+        for name in ("temperature", "cycles", "map_gain"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be positive, not {value}.")
+        if not 0 <= self.dropout < 1 or not 0 <= self.threshold <= 1:
+            raise ConfigError(
+                f"dropout is {self.dropout} and threshold {self.threshold}; "
+                "both are 0 to 1."
+            )
+        if not self.shortest <= self.longest <= 16384:
+            raise ConfigError(
+                f"The shorter side is {self.shortest} pixels, the longer "
+                f"{self.longest}; it must be the longer, of at most 16384."
+            )
 
 
 # The model of the scenes: 96 x 96 pixels become 12 x 12 positions.

@@ -105,6 +105,109 @@ def test_what_training_suffers_from_is_a_warning(folder):
     assert "The class starfish has" in text
 
 
+def in_all_segments(content, change):
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            change(segment)
+
+
+def test_a_class_of_crowds_alone_cannot_be_learned(folder):
+    def crowd(segment):
+        segment["iscrowd"] = int(segment["category_id"] == 5)
+
+    before = check_folder(folder)
+    edited(folder, lambda c: in_all_segments(c, crowd))
+    report = check_folder(folder)
+    assert (before.classes["sky"], report.classes["sky"]) == (4, 0)
+    assert report.crowds == 4
+    assert report.problems == []
+    text = "\n".join(report.warnings)
+    assert "The class sky has 0 segments to learn from" in text
+    assert report.lines()[0].split(":")[0] == before.lines()[0].split(":")[0]
+
+
+def test_crowds_alone_are_a_problem(folder):
+    edited(folder, lambda c: in_all_segments(c, lambda s: s.update(iscrowd=1)))
+    assert "no segment to learn from" in check_folder(folder).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        ({"bbox": [0, 0, 96, 40]}, False),
+        ({"bbox": [0, 0, 97, 41]}, False),  # with both edge pixels
+        ({"bbox": [0, 0, 96, 42]}, True),
+        ({"bbox": None, "area": None}, False),
+        ({"bbox": "box"}, True),
+        ({"bbox": [1, 2]}, True),
+        ({"area": 3839}, False),
+        ({"area": 1}, True),
+        ({"area": "many"}, True),
+        ({"area": 10**400}, True),
+    ],
+)
+def test_untrue_boxes_and_areas_are_one_warning(folder, change, warned):
+    rgb = np.zeros((96, 96, 3), np.uint8)
+    rgb[:40, :, 0] = 200
+    Image.fromarray(rgb).save(folder / "panoptic" / "000000.png")
+    segment = {"id": 200, "category_id": 1, "bbox": [0, 0, 96, 40]}
+    segment |= {"area": 96 * 40} | change
+    edited(
+        folder,
+        lambda c: c["annotations"][0].update(segments_info=[segment]),
+    )
+    report = check_folder(folder)
+    assert report.problems == []
+    assert len(report.untrue) == warned
+    text = "\n".join(report.warnings)
+    assert ("another bbox or area" in text) == warned
+    assert ("segment 200 of 000000" in text) == warned
+
+
+def turned(folder, tag, size=(96, 96)):
+    path = folder / "images" / "000000.png"
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.open(path).resize(size).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("tag", range(1, 10))
+def test_a_turned_picture_is_a_warning(folder, tag):
+    turned(folder, tag)
+    text = "\n".join(check_folder(folder).warnings)
+    assert (f"orientation tag is {tag}" in text) == (2 <= tag <= 8)
+    assert "orientation" not in "\n".join(
+        check_folder(folder, upright=False).warnings
+    )
+
+
+def test_sizes_that_a_turn_has_swapped_name_it(folder):
+    turned(folder, 6, (96, 48))
+    path = folder / "panoptic" / "000000.png"
+    Image.open(path).resize((96, 48), Image.Resampling.NEAREST).save(path)
+    edited(folder, lambda c: c["images"][0].update(width=96, height=48))
+    problems = check_folder(folder).problems
+    assert len([p for p in problems if "--as-stored reads it" in p]) == 2
+    problems = check_folder(folder, upright=False).problems
+    assert not [p for p in problems if "96 x 48" in p]
+    data = CocoPanoptic.from_folder(folder, upright=False)
+    assert data.sizes[0] == (48, 96)
+    assert data.fingerprint != CocoPanoptic.from_folder(folder).fingerprint
+
+
+def test_a_problem_hides_no_other_of_its_picture(folder):
+    def spoil(content):
+        segments = content["annotations"][0]["segments_info"]
+        segments[0]["category_id"] = "many"
+        segments[1]["category_id"] = 4711
+        segments[2]["id"] = {}
+
+    edited(folder, spoil)
+    text = "\n".join(check_folder(folder).problems)
+    for words in ("'many'", "4711", "'{}'"):
+        assert words in text
+
+
 def test_void_is_counted(folder):
     painted(folder, slice(0, 3), slice(0, 5), 0)
     assert check_folder(folder).void == 15

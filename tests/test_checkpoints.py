@@ -71,6 +71,30 @@ def test_a_training_checkpoint_of_the_original_is_read(tmp_path, new):
     assert same(read_checkpoint(path)[1], model.state_dict())
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "model.", "module._orig_mod.",
+     "_orig_mod.module.", "model._orig_mod."],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["model", "state_dict", None])
+def test_what_wrappers_put_before_names_is_taken_off(
+    state, tmp_path, prefix, key
+):
+    path = tmp_path / "weights.pth"
+    wrapped = {prefix + name: tensor for name, tensor in state.items()}
+    torch.save({key: wrapped, "epoch": 1} if key else wrapped, path)
+    assert same(read_checkpoint(path)[1], state)
+    save_file(wrapped, path)
+    assert same(read_checkpoint(path)[1], state)
+
+
+def test_a_prefix_of_some_names_stays(state, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    some = {"module.a": torch.ones(1), "b": torch.ones(1)}
+    save_file(some, path)
+    assert same(read_checkpoint(path)[1], some)
+
+
 def test_a_safetensors_file_is_read_under_any_name(state, tmp_path):
     for name in ("model.safetensors", "model.pth"):
         save_file(state, tmp_path / name, {"format": "pt"})

@@ -2,10 +2,13 @@
 
 import errno
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from detr_lite import panoptic
 from detr_lite.cli.main import main
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.writer import write_split
+from detr_lite.data.images import read_size
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.loading import load_model
@@ -176,6 +180,67 @@ def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
     assert main(["scenes", "--out", "made", "--count", "1"]) == 130
     assert capsys.readouterr().err == "detr-lite: stopped.\n"
     assert files(".") == []
+
+
+def test_a_terminated_command_ends_as_one_that_was_interrupted(tmp_path):
+    """No file is half-written, and no lock or part is left."""
+    command = [sys.executable, "-m", "detr_lite", "scenes", "--out", "made"]
+    ends = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = subprocess.Popen(
+            [*command, "--count", "1500"], stderr=subprocess.PIPE
+        )
+        while not Path("made").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        ends.append((process.returncode, error))
+        assert files(".") == []
+    assert ends == [(130, b"detr-lite: stopped.\n")] * 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_standard_output_is_said():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "detr_lite", "models"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(b"detr-lite: ")
+    assert b"No space left" in line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_what_the_terminal_cannot_show_is_escaped(data, settings):
+    path = data / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "\u732b"
+    path.write_text(json.dumps(content))
+    done = subprocess.run(
+        [sys.executable, "-m", "detr_lite", "check", data],
+        capture_output=True,
+        env=os.environ | settings,
+    )
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert rb" \u732b" in done.stdout
+
+
+def test_a_home_may_be_written_as_a_tilde(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run("scenes", "--out=~/made", "--count", 1)
+    run("check", "~/made")
+    assert (tmp_path / "made" / "panoptic.json").exists()
 
 
 def test_scenes_writes_a_data_set_that_reads_back(capsys):
@@ -349,10 +414,54 @@ def bad_picture(kind, data):
 def test_predict_refuses_bad_pictures_and_leaves_nothing(
     capsys, data, model_file, kind
 ):
-    """Also where good pictures were segmented before."""
+    bad, word = bad_picture(kind, data)
+    model = ["--model", model_file]
+    fails(capsys, "predict", bad, "--out", "found", *model, words=[bad, word])
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty folder"])
+def test_predict_looks_for_all_pictures_before_it_begins(
+    capsys, data, model_file, kind
+):
     bad, word = bad_picture(kind, data)
     command = f"predict {data}/images {bad} --model {model_file} --out found"
     fails(capsys, command, words=[bad, word])
+
+
+@pytest.mark.parametrize("kind", ["text", "cut off", "one pixel"])
+def test_predict_goes_on_after_a_bad_picture(capsys, data, model_file, kind):
+    """It is told, and the results of the others are kept."""
+    bad, word = bad_picture(kind, data)
+    words = ["predict", bad, data / "images", "--model", model_file]
+    assert main([*map(str, words), "--out", "found"]) == 1
+    heard = capsys.readouterr()
+    assert "Traceback" not in heard.err
+    assert f"detr-lite: {bad} " in heard.err
+    assert word in heard.err
+    assert "1 could not be read" in heard.err
+    assert "3 pictures segmented" in heard.out
+    content = json.loads(Path("found/panoptic.json").read_text())
+    names = [f"{i:06}.png" for i in range(3)]
+    assert [i["file_name"] for i in content["images"]] == names
+
+
+def test_predict_takes_a_picture_once(data, model_file):
+    twice = [data / "images", data / "images" / "000001.png"]
+    twice += [data / "images" / ".." / "images"]
+    run("predict", *twice, "--model", model_file, "--out", "found")
+    content = json.loads(Path("found/panoptic.json").read_text())
+    assert len(content["images"]) == len(content["annotations"]) == 3
+
+
+def test_predict_can_leave_pictures_unturned(model_file):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (96, 64), "blue").save("a.png", exif=exif)
+    model = ["--model", model_file]
+    run("predict", "a.png", *model, "--out", "upright")
+    run("predict", "a.png", *model, "--out", "stored", "--as-stored")
+    assert read_size(Path("upright/panoptic/a.png")) == (96, 64)
+    assert read_size(Path("stored/panoptic/a.png")) == (64, 96)
 
 
 def test_predict_refuses_two_pictures_of_one_name(capsys, data, model_file):

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 import zlib
 
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_lite.data.images import pictures_in, read_image
+from detr_lite.data.images import (
+    pictures_in,
+    read_image,
+    read_orientation,
+    read_size,
+)
 from detr_lite.errors import ImageError
 
 
@@ -129,6 +135,10 @@ def test_a_palettes_transparent_color_is_laid_over_white(tmp_path):
     assert picture[:, 0, 0].tolist() == [40, 50, 60]
 
 
+def save_with_exif(path, rgb, exif):
+    Image.fromarray(rgb).save(path, exif=b"Exif\0\0" + exif)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photographs_are_set_upright(
     tmp_path, rgb, tensor, orientation
@@ -150,6 +160,53 @@ def test_turned_photographs_are_set_upright(
     path = tmp_path / "turned.png"
     Image.fromarray(stored).save(path, exif=exif)
     assert torch.equal(read_image(path), tensor)
+    assert read_size(path) == (9, 12)
+    assert read_orientation(path) == orientation
+    as_it_is = read_image(path, upright=False)
+    assert torch.equal(as_it_is, torch.from_numpy(stored).permute(2, 0, 1))
+    assert read_size(path, upright=False) == stored.shape[:2]
+
+
+SIDE = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"  # and its value
+
+
+@pytest.mark.parametrize("value", [b"\x63\0\0\0", b"\0\0\0\0"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_orientation_that_there_is_not_says_nothing(
+    tmp_path, rgb, value, suffix
+):
+    path = tmp_path / f"a.{suffix}"
+    save_with_exif(path, rgb, SIDE + value)
+    assert read_image(path).shape == (3, 9, 12)
+    assert read_orientation(path) == 1
+    save_with_exif(path, rgb, SIDE + b"\x06\0\0\0")  # while this one does
+    assert read_image(path).shape == (3, 12, 9)
+
+
+# Turned on its side, with tags of GPS whose types are wrong.
+LOST = bytes.fromhex(
+    "4d4d002a000000080005010e0002000000050000004a01120003000000010006"
+    "0000876900040000000100000050882500040000000100000082928600010000"
+    "0007000000b80000000064657363000000029003000200000014000000"
+    "6ea0020003000000010014000000000000323032303a30313a30312030303a30"
+    "303a303000000200010002000000024e00000000020001000000010000020000"
+    "0000010000000300000001636f6d6d656e7400"
+)
+
+
+@pytest.mark.parametrize(
+    ("exif", "suffix"),
+    [(b"no such thing", "png"), (b"II", "png"), (LOST, "jpg"), (LOST, "png")],
+)
+def test_damaged_tags_are_refused(tmp_path, rgb, exif, suffix):
+    path = tmp_path / f"a.{suffix}"
+    save_with_exif(path, rgb, exif)
+    refused(path, str(path), "damaged EXIF tags")
+    with pytest.raises(ImageError, match="damaged EXIF tags"):
+        read_size(path)
+    assert read_image(path, upright=False).shape == (3, 9, 12)
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        refused(image, "damaged EXIF tags")
 
 
 def test_cmyk_pictures_are_read(tmp_path):
@@ -225,11 +282,66 @@ def test_arrays_of_other_shapes_are_refused(shape):
     refused(np.zeros(shape, np.uint8), "shape", "(H, W, 3)")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 300.0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 1.5, 300.0])
 def test_arrays_with_values_out_of_range_are_refused(value):
     array = np.zeros((9, 12, 3), np.float32)
     array[4, 4, 1] = value
     refused(array, "values")
+
+
+@pytest.mark.parametrize("excess", [1e-6, 0.03])
+def test_floats_a_little_beyond_1_are_no_bytes(rgb, tensor, excess):
+    """So they are where a picture was resized; as bytes they were black."""
+    floats = rgb / np.float32(255)
+    floats[floats == floats.max()] = 1 + excess
+    floats[floats == floats.min()] = -excess
+    expected = tensor.clone()
+    expected[tensor == tensor.max()] = 255
+    expected[tensor == tensor.min()] = 0
+    assert torch.equal(read_image(floats), expected)
+
+
+def test_floats_of_bytes_are_read_as_such(rgb, tensor):
+    assert torch.equal(read_image(rgb.astype(np.float64)), tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_tensors_of_half_precision_are_read(tensor, dtype):
+    read = read_image((tensor / 255).to(dtype))
+    assert (read.int() - tensor.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("top", [255, 200])
+def test_dark_sixteen_bits_are_dark(tmp_path, top):
+    """Whatever the largest value is, 65535 is white."""
+    dark = np.full((9, 12), top, np.uint16)
+    assert (read_image(dark) == 1).all()
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    assert (read_image(tmp_path / "dark.png") == 1).all()
+    image = Image.fromarray(dark.astype(np.int32))  # as older Pillow reads it
+    assert image.mode == "I"
+    assert (read_image(image) == 1).all()
+
+
+def test_more_than_sixteen_bits_are_refused():
+    refused(Image.new("I", (9, 9), 70_000), "16 bits")
+    refused(Image.new("I", (9, 9), -1), "16 bits")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((9, 12), "a", object),
+        np.zeros((9, 12), complex),
+        np.zeros((9, 12), "datetime64[s]"),
+        np.zeros((9, 12), [("r", "u1")]),
+        torch.zeros(3, 9, 12, dtype=torch.complex64),
+        torch.zeros(3, 9, 12).to_sparse(),
+        torch.zeros(3, 9, 12, device="meta"),
+    ],
+)
+def test_what_holds_no_plain_numbers_is_refused(array):
+    refused(array, "picture")
 
 
 def test_tensors_with_channels_last_are_refused(rgb):
@@ -247,9 +359,42 @@ def test_reading_copies(rgb, tensor):
 
 
 def test_a_folder_gives_its_pictures_by_name(tmp_path):
-    for name in ("b.png", "a.JPG", "c.txt"):
+    for name in ("b.png", "a.JPG", "c.txt", "d.jfif", "._b.png", ".e.jpg"):
         (tmp_path / name).touch()
-    assert [p.name for p in pictures_in(tmp_path)] == ["a.JPG", "b.png"]
+    found = [p.name for p in pictures_in(tmp_path)]
+    assert found == ["a.JPG", "b.png", "d.jfif"]
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    with pytest.raises(ImageError, match=r"cannot be listed \(Permission"):
+        pictures_in(tmp_path)
+
+
+def test_a_home_may_be_written_as_a_tilde(tmp_path, monkeypatch, rgb, tensor):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert torch.equal(read_image("~/a.png"), tensor)
+
+
+class Broken(Exception):
+    """What no list of Pillow's errors has."""
+
+
+def test_whatever_pillow_raises_is_said_in_a_sentence(
+    tmp_path, monkeypatch, rgb
+):
+    path = tmp_path / "a.png"
+    Image.fromarray(rgb).save(path)
+
+    def fail(self):
+        raise Broken("line\nline")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    refused(path, str(path), "cannot be read to its end (line line)")
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

@@ -1,13 +1,19 @@
 """Results are written whole or not at all."""
 
 import errno
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from detr_lite.errors import OutputError
+from detr_lite.files import output
 from detr_lite.files.output import (
+    MARKER,
     check_file,
     check_folder,
     staged,
@@ -100,6 +106,17 @@ def test_a_file_in_the_way_of_a_folder_is_said(tmp_path, place):
     assert Path(tmp_path / "wall").read_text() == "in the way"
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """Such as a device, which a rename would turn into a file."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OutputError, match="it is no file"):
+            fail(staged_file(tmp_path / name), None)
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["folder", "pipe"]
+
+
 def filled(folder, command):
     with staged(folder, command) as stage:
         (stage / "one.txt").write_text(command)
@@ -128,12 +145,63 @@ def test_a_folder_of_something_else_is_refused_untouched(tmp_path, marker):
     assert (tmp_path / "one.txt").read_text() == "mine"
 
 
-def test_a_killed_command_may_start_again(tmp_path):
-    """What it leaves is its marker and a folder of parts."""
-    stage = staged(tmp_path / "a", "predict")
-    stage.__enter__()  # and never left, as when the process is killed
-    check_folder(tmp_path / "a", "predict")
+KILLED = """
+import os, sys
+from detr_lite.files.output import staged, staged_file
+with staged(sys.argv[1] + "/a", "predict") as a:
+    (a / "one.txt").write_text("half")
+    with staged_file(sys.argv[1] + "/b.json") as b:
+        b.write_text("half")
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_command_may_start_again_and_clears_what_it_left(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    assert done.returncode == -signal.SIGKILL
+    left = names(tmp_path)
+    assert any(name.startswith(".unfinished-") for name in left)
+    assert {"one.txt", ".unfinished-b.json"} <= set(left)
+    with pytest.raises(OutputError, match="not written by"):
+        check_folder(tmp_path / "a", "evaluate")
     filled(tmp_path / "a", "predict")
+    with staged_file(tmp_path / "b.json") as part:
+        part.write_text("whole")
+    assert names(tmp_path) == [MARKER, "a", "b.json", "one.txt"]
+    assert (tmp_path / "b.json").read_text() == "whole"
+
+
+def test_what_a_killed_command_left_is_no_result(tmp_path):
+    """So a command that wants a new folder takes it."""
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    with staged(tmp_path / "a", "predict", new=True) as stage:
+        (stage / "two.txt").write_text("whole")
+    assert names(tmp_path / "a") == [MARKER, "two.txt"]
+    with (
+        pytest.raises(OutputError, match="not an empty folder"),
+        staged(tmp_path / "a", "predict", new=True),
+    ):
+        pass
+
+
+def test_two_commands_cannot_enter_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "PATIENCE", 0.1)
+    with staged(tmp_path / "a", "predict") as stage:
+        (stage / "one.txt").write_text("first")
+        with pytest.raises(OutputError, match="Another process writes to"):
+            filled(tmp_path / "a", "predict")
+        assert (stage / "one.txt").read_text() == "first"
+    assert names(tmp_path / "a") == [MARKER, "one.txt"]
+    filled(tmp_path / "a", "predict")  # now it's free
+
+
+def test_a_home_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    filled("~/a", "predict")
+    with staged_file("~/b.txt") as part:
+        part.touch()
+    assert (tmp_path / "a" / "one.txt").exists()
+    assert (tmp_path / "b.txt").exists()
 
 
 def test_after_an_error_no_marker_is_left(tmp_path):

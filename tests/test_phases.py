@@ -230,7 +230,7 @@ def test_a_killed_run_with_all_options_ends_at_the_same_weights(tmp_path):
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
         run("killed", watch=kill)
-    with pytest.raises(ConfigError, match="other settings"):
-        run("killed", replace(ENGINE, accumulate=1), resume=True)
+    with pytest.raises(ConfigError, match="precision was bf16, and is float"):
+        run("killed", replace(ENGINE, precision="float32"), resume=True)
     workers = replace(ENGINE, workers=1)
     assert same_weights(run("killed", workers, resume=True), whole)

@@ -204,7 +204,7 @@ def test_fit_sample_keeps_large_ids_exact():
     assert (fitted.id_map == big).all()
 
 
-def test_split_off_takes_the_last_part():
+def test_split_off_draws_by_its_seed_alone():
     class Numbers:
         categories = TWO_CLASSES
 
@@ -214,9 +214,19 @@ def test_split_off_takes_the_last_part():
         def __getitem__(self, index):
             return index
 
-    first, last = split_off(Numbers(), 0.1)
-    assert [first[i] for i in range(len(first))] == list(range(18))
-    assert [last[i] for i in range(len(last))] == [18, 19]
+    drawn = []
+    for seed in (0, 0, 1, 2):
+        first, other = (
+            [part[i] for i in range(len(part))]
+            for part in split_off(Numbers(), 0.1, seed)
+        )
+        assert (len(first), len(other)) == (18, 2)
+        assert sorted(first + other) == list(range(20))
+        assert (first, other) == (sorted(first), sorted(other))
+        drawn.append(other)
+    assert drawn[0] == drawn[1]
+    assert len({*map(tuple, drawn)}) == 3
+    assert drawn[0] != [18, 19]  # neighbors may be alike
 
 
 def test_split_off_leaves_each_part_a_picture(scenes):
@@ -244,3 +254,9 @@ def test_category_ids_are_unique():
     cat = Category(3, "cat", True, (0, 0, 0))
     with pytest.raises(DataError, match="share one id"):
         Categories([cat, replace(cat, name="dog")])
+
+
+def test_names_of_categories_are_unique():
+    cat = Category(3, "cat", True, (0, 0, 0))
+    with pytest.raises(DataError, match="are called cat"):
+        Categories([cat, replace(cat, id=4)])

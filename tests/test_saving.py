@@ -1,5 +1,7 @@
 """Other programs read what is saved, and give the same results."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -182,6 +184,30 @@ def test_unknown_layouts_and_places_are_refused(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         save_model(model, tmp_path / "wall" / "m.pth", "original")
     assert [p.name for p in tmp_path.iterdir()] == ["wall"]
+
+
+FULL = """
+import resource, signal, sys
+from detr_lite import load_model
+from detr_lite.weights.writing import save_model
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+model = load_model(sys.argv[1], "cpu")
+resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))
+save_model(model, sys.argv[2], sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("end", ["pth original", "safetensors detr_lite"])
+def test_a_full_disk_is_said_whatever_writes(tmp_path, end):
+    """torch.save itself raises a RuntimeError there."""
+    save_model(small(True), tmp_path / "m.safetensors")
+    suffix, layout = end.split()
+    goal = tmp_path / f"new.{suffix}"
+    words = ["-c", FULL, tmp_path / "m.safetensors", goal, layout]
+    done = subprocess.run([sys.executable, *words], capture_output=True)
+    assert b"OutputError" in done.stderr.splitlines()[-1]
+    assert b"cannot be written (File too large)" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
 def test_the_scenes_model_is_of_a_kind_of_its_own(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import time
 from dataclasses import replace
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_model_with_other_classes_than_its_tensors_is_refused(file):
     path = changed(
         file, config=json.dumps(config), categories=json.dumps(more)
     )
-    refused(path, "class_embed", "(9, 32)", "10 rows", "number of classes")
+    refused(path, "class_embed", "(9, 32)", "(10, 32)", "number of classes")
 
 
 def _metadata(file):
@@ -187,11 +188,66 @@ def test_a_file_with_a_broken_configuration_is_refused(file, text):
 
 
 @pytest.mark.parametrize(
-    "change", [{"heads": 5}, {"context": 8}, {"width": -1}, {"depths": "no"}]
+    "change",
+    [
+        {"heads": 5},
+        {"heads": 0},
+        {"context": 8},
+        {"width": -1},
+        {"width": 2**20},
+        {"depths": "no"},
+        {"depths": [1, 1, 1, 2**31]},
+        {"depths": [1, 1, 1, 0]},
+        {"encoder_layers": 2**31},
+        {"encoder_layers": -1},
+        {"decoder_layers": 10**30},
+        {"dropout": float("nan")},
+        {"dropout": 1},
+        {"temperature": [20.0]},
+        {"temperature": 0},
+        {"cycles": "2"},
+        {"map_gain": float("inf")},
+        {"threshold": [1]},
+        {"threshold": 1.1},
+        {"shortest": 0},
+        {"longest": 0.5},
+        {"longest": 90},
+        {"longest": 10**6},
+        {"masks": "yes"},
+        {"pool": None},
+        {"num_queries": True},
+        {"num_queries": 10**9},
+        {"something_new": 3},
+    ],
 )
 def test_a_file_with_an_impossible_configuration_is_refused(file, change):
     config = json.loads(_metadata(file)["config"]) | change
+    began = time.monotonic()
     refused(changed(file, config=json.dumps(config)), "other.safetensors")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_their_name(file, number):
+    name = "mask_head.lay3.weight"
+
+    def spoil(state):
+        state[name].view(-1)[-1] = number
+
+    refused(changed(file, tensors=spoil), name, "not finite")
+
+
+def test_weights_of_whole_numbers_are_refused(file):
+    name = "detr.query_embed.weight"
+    path = changed(file, tensors=lambda s: s.update({name: s[name].int()}))
+    refused(path, name, "torch.int32")
+
+
+def test_a_home_may_be_written_as_a_tilde(
+    tiny_model, file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert same_weights(load_model("~/tiny.safetensors", "cpu"), tiny_model)
 
 
 def test_a_file_with_broken_categories_is_refused(file):

@@ -51,3 +51,13 @@ def add_device(parser, precision: str = "float32") -> None:
         help="tf32, bf16 and fp16 are fast on processors made for them, and "
         f"not exact (default: {precision})",
     )
+
+
+def add_as_stored(parser) -> None:
+    """Add the argument that leaves pictures unturned."""
+    parser.add_argument(
+        "--as-stored",
+        action="store_true",
+        help="don't turn pictures as their orientation tags say, as the "
+        "original doesn't: for annotations that were made so",
+    )

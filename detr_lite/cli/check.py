@@ -1,5 +1,7 @@
 """detr-lite check."""
 
+from detr_lite.cli.arguments import add_as_stored
+
 ABOUT = "list every problem of a COCO panoptic data set, and its figures"
 EXAMPLE = "detr-lite check data/scenes"
 
@@ -16,6 +18,7 @@ def add_arguments(parser) -> None:
         metavar="NAME",
         help="like val2017, where a folder of COCO's own layout has several",
     )
+    add_as_stored(parser)
 
 
 def run(args) -> int:
@@ -28,6 +31,7 @@ def run(args) -> int:
         args.data,
         args.split,
         lambda entries: tqdm(entries, "check", leave=False, disable=None),
+        upright=not args.as_stored,
     )
     for problem in report.problems:
         print(f"problem: {problem}")

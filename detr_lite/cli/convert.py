@@ -11,16 +11,15 @@ def add_arguments(parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "--instances",
-        required=True,
         metavar="FILE",
-        help="COCO's instance JSON: the things; the smaller one is on top",
+        help="COCO's instance JSON: the things; the smaller one is on top "
+        "(default: there are none)",
     )
     parser.add_argument(
         "--semantic",
-        required=True,
         metavar="DIR",
         help="a label image <stem>.png for each picture, whose numbers are "
-        "category ids: the stuff",
+        "category ids: the stuff (default: there is none)",
     )
     parser.add_argument("--images", required=True, metavar="DIR")
     parser.add_argument(
@@ -34,22 +33,19 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Convert all pictures, or none."""
-    from pathlib import Path
-
     from tqdm import tqdm
 
     from detr_lite.data.coco.convert import convert
-    from detr_lite.errors import ConfigError
 
-    out = Path(args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is not an empty folder; name a new one.")
     count = convert(
         args.instances,
         args.semantic,
         args.images,
         args.classes,
-        out,
+        args.out,
         lambda pictures: tqdm(pictures, "convert", leave=False, disable=None),
     )
-    print(f"{count} pictures are in {out}; `detr-lite check {out}` looks on.")
+    print(
+        f"{count} pictures are in {args.out}; `detr-lite check {args.out}` "
+        "looks on."
+    )

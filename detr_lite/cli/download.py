@@ -35,7 +35,11 @@ def run(args) -> None:
     if args.what == "coco-panoptic":
         if args.out is None:
             raise ConfigError("Say where COCO shall go: --out DIR.")
-        download_coco(args.split, args.out, args.base or BASE)
+        try:
+            download_coco(args.split, args.out, args.base or BASE)
+        except KeyboardInterrupt as stop:
+            how = "to go on, give the same command again"
+            raise KeyboardInterrupt(how) from stop
         return
     source = source_named(args.what)
     if source is None:

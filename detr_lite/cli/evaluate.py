@@ -3,7 +3,12 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_batch, add_model, check_batch
+from detr_lite.cli.arguments import (
+    add_as_stored,
+    add_batch,
+    add_model,
+    check_batch,
+)
 from detr_lite.errors import ConfigError
 
 ABOUT = "measure box AP and panoptic quality"
@@ -24,6 +29,7 @@ def add_arguments(parser) -> None:
         metavar="NAME",
         help="like val2017, where a folder of COCO's own layout has several",
     )
+    add_as_stored(parser)
     parser.add_argument(
         "--count",
         type=int,
@@ -76,7 +82,9 @@ def run(args) -> None:
     if args.data:
         from detr_lite.data.coco.dataset import CocoPanoptic
 
-        split = CocoPanoptic.from_folder(args.data, args.split)
+        split = CocoPanoptic.from_folder(
+            args.data, args.split, upright=not args.as_stored
+        )
         if args.count is not None:
             split = split.subset(args.count)
     else:

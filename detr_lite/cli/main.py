@@ -9,8 +9,10 @@ is imported in `run`, so that --help is quick.
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from detr_lite.errors import DetrLiteError
 
@@ -30,20 +32,50 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
+    # What a terminal cannot show, such as the names of some classes.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # in a notebook it is no file
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(arguments)
+    for name, value in vars(args).items():
+        if isinstance(value, str):  # shells leave --out=~/a as it is
+            setattr(args, name, os.path.expanduser(value))
     try:
-        code = args.run(args) or 0
-        sys.stdout.flush()
-        return code
+        with _terminated_as_interrupted():
+            code = args.run(args) or 0
+            sys.stdout.flush()
+            return code
     except DetrLiteError as error:
         print(f"detr-lite: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("detr-lite: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        how = f"; {stop}" if stop.args else ""
+        print(f"detr-lite: stopped{how}.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who reads, like `head`, has enough
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # as `head` causes it
+            print(
+                f"detr-lite: something cannot be read or written ({error}); "
+                "mend that and run the same command again.",
+                file=sys.stderr,
+            )
+        # What is still to be printed would fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: nothing half-written."""
+    try:
+        old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,15 @@
 """detr-lite predict."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_batch, add_model, check_batch
+from detr_lite.cli.arguments import (
+    add_as_stored,
+    add_batch,
+    add_model,
+    check_batch,
+)
 from detr_lite.errors import ConfigError, ImageError
 
 ABOUT = "segment pictures"
@@ -14,6 +21,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
     add_model(parser)
     add_batch(parser)
+    add_as_stored(parser)
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--threshold",
@@ -29,31 +37,25 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> None:
-    """Segment each picture, and write all results or none.
+def run(args) -> int:
+    """Segment each picture; return 1 if some could not be read.
 
-    A model without masks gives pictures with boxes alone.
+    Those are told at once, and the results of the others are written all
+    together or, after another error, not at all.  A model without masks
+    gives pictures with boxes alone.
     """
     from tqdm import tqdm
 
     from detr_lite.data.coco.categories import used
-    from detr_lite.data.images import pictures_in
+    from detr_lite.data.images import read_image
     from detr_lite.inference.loading import load_model
     from detr_lite.inference.options import Speed
     from detr_lite.inference.writing import write_predictions
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
-    paths = [p for name in args.inputs for p in pictures_in(Path(name))]
-    stems: dict[str, Path] = {}
-    for path in paths:
-        other = stems.setdefault(path.stem, path)
-        if other != path:
-            raise ImageError(
-                f"{other} and {path} would both be written as "
-                f"{path.stem}.png; rename one."
-            )
     check_batch(args)
+    paths = _paths(args.inputs)
     model = load_model(
         args.model,
         args.device,
@@ -66,19 +68,34 @@ def run(args) -> None:
             "out."
         )
     mode = {"mode": args.mode} if args.mode else {}
+    failed = []
+
+    def failure(number: int, error: ImageError) -> None:
+        failed.append(paths[number])
+        if len(failed) == len(paths):  # nothing is left to write
+            raise error
+        bar.write(f"detr-lite: {error}", file=sys.stderr)
+
     # `with` takes the bar away before an error is printed where it stood.
     with tqdm(paths, "predict", leave=False, disable=None) as bar:
-        found = model.predict_each(
-            bar, args.batch, threshold=args.threshold, **mode
-        )
-        predictions = ((n + 1, paths[n], result) for n, result in found)
         write_predictions(
-            predictions,
+            (
+                (number + 1, paths[number], result)
+                for number, result in model.predict_each(
+                    bar,
+                    args.batch,
+                    read=partial(read_image, upright=not args.as_stored),
+                    failure=failure,
+                    threshold=args.threshold,
+                    **mode,
+                )
+            ),
             used(model.categories),
             Path(args.out),
             model.config.masks,
         )
-    count = f"{len(paths)} picture{'s' * (len(paths) > 1)}"
+    done = len(paths) - len(failed)
+    count = f"{done} picture{'s' * (done > 1)}"
     if model.config.masks:
         print(f"{count} segmented; the results are in {args.out}.")
     else:
@@ -86,3 +103,25 @@ def run(args) -> None:
             f"{count} with boxes in {args.out}; "
             f"{args.model} makes no masks, so there are no panoptic files."
         )
+    if failed:
+        print(f"{len(failed)} could not be read; see above.", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _paths(inputs: list[str]) -> list[Path]:
+    """Return the pictures to segment, each once."""
+    from detr_lite.data.images import pictures_in
+
+    paths: dict[Path, Path] = {}
+    stems: dict[str, Path] = {}
+    for path in (p for name in inputs for p in pictures_in(Path(name))):
+        if not path.exists():
+            raise ImageError(f"There is no file {path}; check the name.")
+        same = paths.setdefault(path.resolve(), path)
+        other = stems.setdefault(path.stem, same)
+        if other != same:
+            raise ImageError(
+                f"{other} and {path} would both be written as "
+                f"{path.stem}.png; rename one."
+            )
+    return [*paths.values()]

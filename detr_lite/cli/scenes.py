@@ -1,7 +1,5 @@
 """detr-lite scenes."""
 
-from pathlib import Path
-
 from detr_lite.errors import ConfigError
 
 ABOUT = "write synthetic scenes as a COCO panoptic data set"
@@ -24,9 +22,6 @@ def run(args) -> None:
     if args.count < 1:
         raise ConfigError(f"--count must be at least 1, not {args.count}.")
     split = SceneSplit(args.seed, args.count, cache=False)
-    out = Path(args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is not an empty folder; name a new one.")
-    with staged(out, "scenes") as stage:
+    with staged(args.out, "scenes", new=True) as stage:
         write_split(split, stage)
-    print(f"{args.count} scenes of seed {args.seed} are in {out}.")
+    print(f"{args.count} scenes of seed {args.seed} are in {args.out}.")

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_device
+from detr_lite.cli.arguments import add_as_stored, add_device
 from detr_lite.errors import ConfigError
 
 ABOUT = "train a model: boxes, freeze, masks"
@@ -40,14 +40,26 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="a COCO panoptic folder (default: the scenes); its last tenth "
-        "is for validation, or val2017 if it has train2017",
+        help="a COCO panoptic folder (default: the scenes)",
+    )
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="what of it to train on, where it is of COCO's own layout with "
+        "several (default: train2017 or train)",
     )
     parser.add_argument(
         "--validation",
         metavar="DIR",
-        help="a COCO panoptic folder for validation, instead of those",
+        help="a COCO panoptic folder for validation (default: --data)",
     )
+    parser.add_argument(
+        "--validation-split",
+        metavar="NAME",
+        help="what of that (default: val2017 or val; without any, a tenth of "
+        "the pictures to train on, drawn once for all)",
+    )
+    add_as_stored(parser)
     parser.add_argument(
         "--from",
         dest="start",
@@ -155,8 +167,15 @@ def run(args) -> None:
     if not args.resume:
         takes = estimate(recipe, splits[0], device, engine, processes)
         print(f"On {device}, {takes}.")
-    with ProgressBar(recipe) as bar:
-        result = train(recipe, *splits, args.out, watch=bar.watch, **options)
+    try:
+        with ProgressBar(recipe) as bar:
+            options["watch"] = bar.watch
+            result = train(recipe, *splits, args.out, **options)
+    except KeyboardInterrupt as stop:
+        if not Path(args.out, "checkpoint.pt").exists():
+            raise
+        how = "to go on, give the same command with --resume"
+        raise KeyboardInterrupt(how) from stop
     print_evaluation(result.evaluation)
     print(f"The model is {result.folder / 'model.safetensors'}.")
 
@@ -249,23 +268,32 @@ def _splits(args):
     from detr_lite.training.train import scenes_data
 
     if not args.data:
-        if args.validation or args.preset in ("coco", "finetune"):
+        wanted = args.validation, args.split, args.validation_split
+        if any(wanted) or args.preset in ("coco", "finetune"):
             raise ConfigError(
                 "Name the folder to train on with --data; only the presets "
                 "quick and full have scenes for it."
             )
         return scenes_data(args.preset)
     from detr_lite.data.coco.dataset import CocoPanoptic
+    from detr_lite.data.coco.format import splits_in
     from detr_lite.data.subsets import split_off
 
-    held = args.validation and CocoPanoptic.from_folder(args.validation)
-    if Path(args.data, "annotations/panoptic_train2017.json").exists():
-        return (
-            CocoPanoptic.from_folder(args.data, "train2017"),
-            held or CocoPanoptic.from_folder(args.data, "val2017"),
-        )
-    data = CocoPanoptic.from_folder(args.data)
-    return (data, held) if held else split_off(data, 0.1)
+    def name_of(folder, given, usual):
+        ours = Path(folder, "panoptic.json").exists()
+        there = [] if ours else splits_in(folder)
+        return given or next((n for n in usual if n in there), None)
+
+    def opened(folder, name):
+        return CocoPanoptic.from_folder(folder, name, not args.as_stored)
+
+    given, held = args.validation_split, args.validation or args.data
+    name = name_of(args.data, args.split, ("train2017", "train"))
+    other = name_of(held, given, ("val2017", "val"))
+    data = opened(args.data, name)
+    if args.validation or given or (name and other and other != name):
+        return data, opened(held, other)
+    return split_off(data, 0.1)
 
 
 def _start(name: str, categories, seed: int):

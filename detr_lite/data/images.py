@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from detr_lite.errors import ImageError
@@ -18,6 +18,7 @@ FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jfif": "JPEG",
     ".bmp": "BMP",
     ".gif": "GIF",
     ".tif": "TIFF",
@@ -25,24 +26,35 @@ FORMATS = {
     ".webp": "WEBP",
 }
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 16384, 80_000_000
+# What sets a picture upright, by its orientation tag.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def read_image(source) -> Tensor:
+def read_image(source, upright: bool = True) -> Tensor:
     """Return a picture as a (3, H, W) uint8 RGB tensor.
 
     source: a path, a PIL image, an array (H, W), (H, W, 1), (H, W, 3) or
-    (H, W, 4), or a tensor (3, H, W) or (1, H, W).  Integers are taken as 8
-    or 16 bits, floats as 0 to 1.  Turned photographs (EXIF) are set upright,
-    and transparency is laid over white.  ImageError says what is wrong.
+    (H, W, 4), or a tensor (3, H, W) or (1, H, W).  Floats are 0 to 1, or 0
+    to 255 where they reach 2; uint16 are 16 bits; other integers 8 bits, or
+    16 where they exceed those.  Transparency is laid over white.
+    upright: turn photographs as their orientation tag (EXIF) says; False
+    reads the pixels as they are stored.  ImageError says what is wrong.
     """
     if isinstance(source, str | Path):
-        return _read_file(Path(source))
+        with open_image(Path(source).expanduser()) as image:
+            return _from_pil(image, str(source), upright)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "The picture")
+        return _from_pil(source, "The picture", upright)
     if isinstance(source, Tensor):
-        if source.dim() == 3:
-            source = source.permute(1, 2, 0)
-        source = source.detach().cpu().numpy()
+        source = _from_tensor(source)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     raise ImageError(
@@ -51,47 +63,82 @@ def read_image(source) -> Tensor:
     )
 
 
-def _read_file(path: Path) -> Tensor:
-    with open_image(path) as image:
-        return _from_pil(image, str(path))
-
-
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Give a file's PIL image; what fails inside is an ImageError."""
+    """Give a file's PIL image; what fails inside is an ImageError.
+
+    Inside there should be nothing but what reads it: what broken bytes make
+    Pillow raise is not documented, so that it may be anything.
+    """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=[*FORMATS.values()]) as image:
                 yield image
-    except IsADirectoryError:
+    except ImageError:
+        raise
+    except IsADirectoryError as error:
         raise ImageError(
             f"{path} is a folder; name a picture in it."
-        ) from None
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"There is no file {path}; check the name.") from None
-    except UnidentifiedImageError:
+        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(
+            f"There is no file {path}; check the name."
+        ) from error
+    except UnidentifiedImageError as error:
         raise ImageError(
             f"{path} is not a picture that can be read; "
             "convert it to PNG or JPEG."
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        ) from error
+    except (
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise ImageError(
             f"{path} has more than {MAX_PIXELS // 10**6} million pixels; "
             "shrink it first."
-        ) from None
-    except (OSError, SyntaxError, ValueError) as error:
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
-            f"{path} cannot be read to its end ({error}); "
+            f"{path} cannot be read to its end ({reason}); "
             "it may be cut off: copy it again."
-        ) from None
+        ) from error
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) of a picture set upright; reads the head of its file."""
+def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Return (H, W) of a picture; reads the head of its file.
+
+    upright: as its orientation tag turns it.
+    """
     with open_image(path) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        turned = upright and _orientation(image) > 4
         return image.size if turned else image.size[::-1]
+
+
+def read_orientation(path: Path) -> int:
+    """Return a file's orientation tag: 1 is upright, from 5 on side."""
+    with open_image(path) as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            exif = image.getexif()
+            number = exif.get(ExifTags.Base.Orientation, 1)
+            if number not in TURNS:
+                return 1
+            exif.tobytes()  # a turn is believed where all tags are whole
+            return number
+    except Exception as error:  # as of open_image
+        reason = " ".join(str(error).split()) or type(error).__name__
+        name = getattr(image, "filename", "") or "The picture"
+        raise ImageError(
+            f"{name} has damaged EXIF tags ({reason}), so that nobody knows "
+            "how it is turned; save it again without them."
+        ) from error
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -108,11 +155,15 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _from_pil(image: Image.Image, name: str) -> Tensor:
+def _from_pil(image: Image.Image, name: str, upright: bool) -> Tensor:
     _check_size(*image.size, name)
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
+    image.load()  # what is wrong with the pixels is said as such
+    turn = TURNS.get(_orientation(image)) if upright else None
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode.startswith("I"):  # 16 bits, in more or fewer bytes
+        return _from_array(_sixteen_bits(image, name), name)
+    if image.mode == "F":
         return _from_array(np.asarray(image), name)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -126,6 +177,31 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+def _sixteen_bits(image: Image.Image, name: str) -> np.ndarray:
+    array = np.asarray(image)
+    if array.min() < 0 or array.max() > 65535:
+        raise ImageError(
+            f"{name} has values from {array.min()} to {array.max()}; gray "
+            "pictures have at most 16 bits, 0 to 65535."
+        )
+    return array.astype(np.uint16)
+
+
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # numpy has no bfloat16
+    if tensor.dim() == 3:
+        tensor = tensor.permute(1, 2, 0)
+    try:
+        return tensor.cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ImageError(
+            f"A tensor of {tensor.dtype}, {tensor.layout}, on "
+            f"{tensor.device} is no picture ({error})."
+        ) from error
+
+
 def _from_array(array: np.ndarray, name: str = "The picture") -> Tensor:
     if array.ndim == 2:
         array = array[..., None]
@@ -137,7 +213,7 @@ def _from_array(array: np.ndarray, name: str = "The picture") -> Tensor:
     _check_size(array.shape[1], array.shape[0], name)
     array = _to_uint8(array, name)
     if array.shape[2] == 4:
-        return _from_pil(Image.fromarray(array, "RGBA"), name)
+        return _from_pil(Image.fromarray(array, "RGBA"), name, upright=False)
     if array.shape[2] == 1:
         array = array.repeat(3, 2)
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
@@ -148,26 +224,51 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
-    if array.size and not np.isfinite(array).all():
+    if array.dtype.kind not in "iuf":
+        raise ImageError(
+            f"{name} holds {array.dtype}; a picture holds whole numbers or "
+            "floats."
+        )
+    if not np.isfinite(array).all():
         raise ImageError(f"{name} has values that are not finite numbers.")
     low, high = array.min(), array.max()
-    if np.issubdtype(array.dtype, np.floating):
-        top = 1.0 if high <= 1 else 255.0
+    slack = 0.0
+    if array.dtype.kind == "f":
+        # Where a picture was resized, floats leave 0 to 1 by a little.
+        top = 255.0 if high >= 2 else 1.0
+        slack = 0.05 * top
+    elif array.dtype == np.uint16:
+        top = 65535
     else:
-        top = 255 if high <= 255 and array.dtype != np.uint16 else 65535
-    if low < 0 or high > top:
+        top = 255 if high <= 255 else 65535
+    if low < -slack or high > top + slack:
         raise ImageError(
             f"{name} has values from {low} to {high}; use 0 to 1 for floats, "
             "0 to 255 for bytes or 0 to 65535 for 16 bits."
         )
-    return (array.astype(np.float64) * (255 / top)).round().astype(np.uint8)
+    scaled = array.astype(np.float64) * (255 / top)
+    return scaled.round().clip(0, 255).astype(np.uint8)
 
 
 def pictures_in(path: Path) -> list[Path]:
-    """Return the picture itself, or the pictures of a folder, by name."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS)
+    """Return the picture itself, or the pictures of a folder, by name.
+
+    Hidden files do not count: some systems keep a picture's extras in
+    "._photo.jpg".
+    """
+    try:
+        if not path.is_dir():
+            return [path]
+        found = sorted(
+            p
+            for p in path.iterdir()
+            if p.suffix.lower() in FORMATS and not p.name.startswith(".")
+        )
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be listed ({error.strerror}); mend that or name "
+            "another folder."
+        ) from error
     if not found:
         raise ImageError(
             f"{path} holds no picture ({', '.join(sorted(FORMATS))})."

@@ -20,6 +20,7 @@ import torch
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.sample import Sample, to_tensor
+from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 
 SIZE = 96  # pixels a side
@@ -232,7 +233,10 @@ class SceneSplit(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index):
+        index = range(len(self))[index]  # also from the end, and slices
+        if isinstance(index, range):
+            return Part(self, index)
         labels = self._labels[index]
         labels = torch.from_numpy(labels[labels >= 0].astype(np.int64))
         ids = torch.arange(1, len(labels) + 1)

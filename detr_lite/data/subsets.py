@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 
-from torch import tensor
+from torch import Generator, randperm, tensor
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.sample import Sample, Split
@@ -22,7 +22,9 @@ class Part(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Part(self._split, self._indices[index])
         return self._split[self._indices[index]]
 
     @property
@@ -61,16 +63,21 @@ def _hash(content) -> str:
     return f"sha256 {sha256(json.dumps(content).encode()).hexdigest()}"
 
 
-def split_off(split: Split, part: float) -> tuple[Part, Part]:
-    """Return the first samples, and the last ones that make up `part`."""
+def split_off(split: Split, part: float, seed: int = 0) -> tuple[Part, Part]:
+    """Return most of the samples, and others that make up `part`.
+
+    Those are drawn by the seed, for neighbors may be much alike, like the
+    frames of a film; both come in the split's order.
+    """
     if len(split) < 2:
         raise DataError(
             "Training needs at least two pictures, one to learn from and "
             f"one to measure on; there is {len(split)}."
         )
     last = min(max(round(len(split) * part), 1), len(split) - 1)
-    cut = len(split) - last
-    return Part(split, range(cut)), Part(split, range(cut, len(split)))
+    generator = Generator().manual_seed(seed)
+    order = randperm(len(split), generator=generator).tolist()
+    return Part(split, sorted(order[last:])), Part(split, sorted(order[:last]))
 
 
 def relabel(split: Split, categories: Categories) -> Split:

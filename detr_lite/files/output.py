@@ -1,16 +1,21 @@
 """Writing results: all of them or none, and never half a file."""
 
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from detr_lite.errors import OutputError
 
 MARKER = ".detr-lite"  # a file in a folder of results: which command's
+LOCK = ".detr-lite.lock"  # held while somebody writes there
+PART = ".unfinished-"  # how the names begin of what is not whole
+# Seconds to wait for a lock: workers of a killed run outlive it by five.
+PATIENCE = 10.0
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -23,65 +28,114 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def staged(folder: str | Path, command: str | None = None) -> Iterator[Path]:
+def entered(
+    folder: str | Path, command: str, new: bool = False, known: bool = False
+) -> Iterator[Path]:
+    """Hold a folder for the results of a command; nobody else may enter it.
+
+    It is made if it is not there.  What a killed run of the command left
+    unfinished is cleared away.  Whose folder it is stands in its file MARKER;
+    see check_folder.  After an error nothing is left of an empty folder.
+
+    new: refuse a folder that holds results already; known: ask for no
+    MARKER, for the folder is known to be the command's.
+    OutputError says why a folder cannot be entered.
+    """
+    folder = Path(folder).expanduser()
+    created = _missing_parents(folder)
+    lock = FileLock(folder / LOCK)
+    marker = folder / MARKER
+    try:
+        if not created and not known:
+            check_folder(folder, command, new)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=PATIENCE)
+    except Timeout as error:
+        raise OutputError(
+            f"Another process writes to {folder}; let it end, or name "
+            "another folder."
+        ) from error
+    except OSError as error:
+        _remove(created)
+        raise cannot_write(folder, error) from error
+    try:
+        if not known:
+            check_folder(folder, command, new)  # it may have waited
+        try:
+            for part in folder.glob(f"{PART}*"):
+                if part.is_dir():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
+            # At the start: what a killed command leaves is its own, too.
+            if not known:
+                marker.write_text(command)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        yield folder
+    finally:
+        with suppress(OSError):
+            if {p.name for p in folder.iterdir()} == {LOCK, MARKER}:
+                marker.unlink()
+        _release(lock)
+        _remove(created)
+
+
+@contextmanager
+def staged(
+    folder: str | Path, command: str | None = None, new: bool = False
+) -> Iterator[Path]:
     """Give a temporary folder whose files move into `folder` at the end.
 
     On any error nothing is moved and nothing is left.  Files of the same
     name are replaced, others stay: so name the command whose results they
-    are, and a folder that holds anything else is refused; see check_folder.
+    are, and a folder that holds anything else is refused; see `entered`.
     OutputError says why a folder cannot be written to.
     """
-    folder = Path(folder)
-    created = _missing_parents(folder)
-    marker, marked = folder / MARKER, False
-    if command:
-        check_folder(folder, command)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if command and not marker.exists():
-            # At the start: what a killed command leaves is its own, too.
-            marker.write_text(command)
-            marked = True
-        stage = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        _unmark(marker, marked)
-        _remove(created)
-        raise cannot_write(folder, error) from None
-    done = False
-    try:
-        yield stage
-        for source in sorted(p for p in stage.rglob("*") if p.is_file()):
-            goal = folder / source.relative_to(stage)
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(goal)
-        done = True
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        if not done:
-            _unmark(marker, marked)
+    folder = Path(folder).expanduser()
+    with entered(folder, command, new) if command else nullcontext():
+        created = _missing_parents(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stage = Path(tempfile.mkdtemp(prefix=PART, dir=folder))
+        except OSError as error:
+            _remove(created)
+            raise cannot_write(folder, error) from error
+        try:
+            yield stage
+            for source in sorted(p for p in stage.rglob("*") if p.is_file()):
+                goal = folder / source.relative_to(stage)
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(goal)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
             _remove(created)
 
 
-def check_folder(folder: Path, command: str) -> None:
+def check_folder(folder: Path, command: str, new: bool = False) -> None:
     """Refuse a folder that holds anything but a command's own results.
 
     Whose they are stands in its file MARKER.  OutputError if it is not that
-    command, or if the folder is not empty and has no such file.
+    command, if the folder is not empty and has no such file, or if `new` and
+    there are results.
     """
     try:
-        if not folder.exists() or not any(folder.iterdir()):
-            return
+        names = {p.name for p in folder.iterdir()} if folder.exists() else []
+        there = {n for n in names if n != LOCK and not n.startswith(PART)}
         marker = folder / MARKER
-        if marker.is_file() and marker.read_bytes() == command.encode():
-            return
+        ours = marker.is_file() and marker.read_bytes() == command.encode()
     except OSError as error:
         raise cannot_write(folder, error) from error
-    raise OutputError(
-        f"{folder} is not empty, and what it holds was not written by "
-        f"`detr-lite {command}`; name a new folder, so that nothing is lost."
-    )
+    if new and there - {MARKER}:
+        raise OutputError(f"{folder} is not an empty folder; name a new one.")
+    if there and not ours:
+        raise OutputError(
+            f"{folder} is not empty, and what it holds was not written by "
+            f"`detr-lite {command}`; name a new folder, so that nothing is "
+            "lost."
+        )
 
 
 def check_file(path: Path, is_ours: Callable[[Path], bool]) -> None:
@@ -95,23 +149,26 @@ def check_file(path: Path, is_ours: Callable[[Path], bool]) -> None:
 
 @contextmanager
 def staged_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` at the end, or nothing."""
-    path = Path(path)
-    part = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    created, done = _missing_parents(path.parent), False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()  # a place that cannot be written shows at once
-        yield part
-        part.replace(path)
-        done = True
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-        if not done:
-            _remove(created)
+    """Give a temporary path that becomes `path` at the end, or nothing.
+
+    One process at a time; what a killed one left is written over.
+    """
+    path = Path(path).expanduser()
+    part = path.with_name(f"{PART}{path.name}")
+    if path.exists() and not path.is_file():  # such as a device
+        raise OutputError(
+            f"{path} cannot be written (it is no file); name another place."
+        )
+    with alone(path):
+        try:
+            part.touch()  # a place that cannot be written shows at once
+            yield part
+            part.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
 
 
 @contextmanager
@@ -121,8 +178,6 @@ def alone(path: str | Path) -> Iterator[None]:
     A process that dies, however it does, gives way to the next.  What was
     made meanwhile must be looked for inside.
     """
-    from filelock import FileLock, Timeout
-
     path = Path(path)
     created = _missing_parents(path.parent)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -135,14 +190,11 @@ def alone(path: str | Path) -> Iterator[None]:
             lock.acquire()
     except OSError as error:
         _remove(created)
-        raise cannot_write(path, error) from None
+        raise cannot_write(path, error) from error
     try:
         yield
     finally:
-        # While it is held: who waits for a file that is gone starts anew.
-        with suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
+        _release(lock)
         _remove(created)
 
 
@@ -155,11 +207,11 @@ def _missing_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _unmark(marker: Path, marked: bool) -> None:
-    """Take back the marker that was set."""
-    if marked:
-        with suppress(OSError):
-            marker.unlink()
+def _release(lock: FileLock) -> None:
+    # While it is held: who waits for a file that is gone starts anew.
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def _remove(folders: list[Path]) -> None:

@@ -68,17 +68,24 @@ class BoxAP:
 
     @property
     def segments(self) -> int:
-        """How many true segments were counted."""
-        return sum(len(truth) for truth, _ in self._pictures)
+        """How many true segments were counted, crowds apart."""
+        return sum(
+            not segment["iscrowd"]
+            for truth, _ in self._pictures
+            for segment in truth
+        )
 
     def compute(self) -> dict[str, float | list[float]]:
-        """Return {"box_ap", "box_ap50", "per_class": AP of each label}."""
+        """Return {"box_ap", "box_ap50", "per_class": AP of each label}.
+
+        NaN where there is no true segment.
+        """
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
         nothing = {
-            "box_ap": 0.0,
-            "box_ap50": 0.0,
+            "box_ap": float("nan"),
+            "box_ap50": float("nan"),
             "per_class": [float("nan")] * self.num_classes,
         }
         if not self.segments:

@@ -1,10 +1,23 @@
 """Drawing by Pillow alone: pictures, and what was found in them."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from detr_lite.data.categories import Category
+
+STRIP = 256  # rows
+# Of Linux, Windows and macOS, with many letters or with many languages.
+FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "arial.ttf",
+    "msgothic.ttc",
+    "Arial Unicode.ttf",
+)
 
 
 def enlarged(image: Tensor, smallest: int = 384) -> Image.Image:
@@ -35,26 +48,32 @@ def overlay(
     """
     _, height, width = prediction.image.shape
     factor = _factor(height, width, smallest)
-    pixels = prediction.image.permute(1, 2, 0).numpy().astype(np.float32)
+    pixels = prediction.image.permute(1, 2, 0).numpy().copy()
     ids = prediction.id_map.numpy()
     seen: dict[int, int] = {}
+    colors = {}
     for segment in prediction.segments:
         nth = seen.get(segment.label, 0)
         seen[segment.label] = nth + 1
         color = np.array(prediction.categories[segment.label].color)
-        color = color + (255 - color) * min(0.25 * nth, 0.75)
-        where = ids == segment.id
-        pixels[where] = (1 - opacity) * pixels[where] + opacity * color
-    pixels = pixels.repeat(factor, 0).repeat(factor, 1)
-    ids = ids.repeat(factor, 0).repeat(factor, 1)
+        colors[segment.id] = color + (255 - color) * min(0.25 * nth, 0.75)
+    for top in range(0, height, STRIP):  # floats of a few rows at a time
+        rows = slice(top, top + STRIP)
+        strip = pixels[rows].astype(np.float32)
+        for number, color in colors.items():
+            where = ids[rows] == number
+            strip[where] = (1 - opacity) * strip[where] + opacity * color
+        pixels[rows] = strip.round()
+    if factor > 1:
+        pixels = pixels.repeat(factor, 0).repeat(factor, 1)
+        ids = ids.repeat(factor, 0).repeat(factor, 1)
     pixels[_borders(ids)] = 255
-    image = Image.fromarray(pixels.round().astype(np.uint8))
+    image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(11, min(image.size) // 32))
     for segment in prediction.segments:
-        name = prediction.categories[segment.label].name
-        text = f"{name} {segment.score:.2f}" if scores else name
-        _write(draw, _anchor(ids == segment.id), text, font, image.width)
+        category = prediction.categories[segment.label]
+        score = f" {segment.score:.2f}" if scores else ""
+        _write(draw, _anchor(ids, segment.id), category, score, image.size)
     return image
 
 
@@ -68,7 +87,6 @@ def boxes_overlay(detections, smallest: int = 384) -> Image.Image:
     image = enlarged(detections.image, smallest)
     factor = image.width / detections.image.shape[2]
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(11, min(image.size) // 32))
     width = max(2, min(image.size) // 160)
     rows = [
         (detections.categories[label], score, box)
@@ -84,21 +102,58 @@ def boxes_overlay(detections, smallest: int = 384) -> Image.Image:
         corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
         draw.rectangle(corners, outline=category.color, width=width)
     for category, score, (x0, y0, x1, _) in reversed(rows):
-        middle = (x0 + x1) // 2, max(y0, font.size // 2 + 2)
-        _write(draw, middle, f"{category.name} {score:.2f}", font, image.width)
+        middle = (x0 + x1) // 2, max(y0, _letters(image.size) // 2 + 2)
+        _write(draw, middle, category, f" {score:.2f}", image.size)
     return image
 
 
-def _write(draw, point: tuple[int, int], text: str, font, width: int) -> None:
+def _letters(size: tuple[int, int]) -> int:
+    """Return how large letters are on a picture of (W, H)."""
+    return max(11, min(size) // 32)
+
+
+def _write(
+    draw,
+    point: tuple[int, int],
+    category: Category,
+    score: str,
+    size: tuple[int, int],
+) -> None:
     """Write white on black around a point, inside a picture's width."""
     x, y = point
+    font = _font_for(category.name, _letters(size))
+    name = category.name
+    if font is None:  # boxes in place of letters would tell less
+        font, name = ImageFont.load_default(_letters(size)), f"{category.id}"
+    text = f"{name}{score}"
     box = draw.textbbox((x, y), text, font=font, anchor="mm")
-    dx = max(2 - box[0], 0) + min(width - 2 - box[2], 0)
+    dx = max(2 - box[0], 0) + min(size[0] - 2 - box[2], 0)
     draw.rectangle(
         (box[0] + dx - 2, box[1] - 1, box[2] + dx + 2, box[3] + 1),
         fill=(0, 0, 0),
     )
     draw.text((x + dx, y), text, (255, 255, 255), font, anchor="mm")
+
+
+@cache
+def _font_for(text: str, size: int):
+    """Return a font that has all letters of a text, or None.
+
+    Pillow's own has the Latin ones; others are there if the system has them.
+    """
+    for name in (None, *FONTS):
+        try:
+            font = (
+                ImageFont.load_default(size)
+                if name is None
+                else ImageFont.truetype(name, size)
+            )
+        except OSError:  # not here
+            continue
+        missing = bytes(font.getmask("\U0010ffff"))
+        if all(bytes(font.getmask(c)) != missing for c in text):
+            return font
+    return None
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
@@ -109,13 +164,18 @@ def _borders(ids: np.ndarray) -> np.ndarray:
     return border
 
 
-def _anchor(mask: np.ndarray) -> tuple[int, int]:
-    """Return a point (x, y) well inside the mask, for its name."""
+def _anchor(ids: np.ndarray, number: int) -> tuple[int, int]:
+    """Return a point (x, y) well inside a segment, for its name."""
     from scipy.ndimage import distance_transform_edt
 
+    # Of large pictures every few pixels do.
+    step = -(-max(ids.shape) // 1024)
+    if not (ids[::step, ::step] == number).any():
+        step = 1
+    mask = ids[::step, ::step] == number
     depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), mask.shape)
-    return int(x), int(y)
+    return int(x) * step, int(y) * step
 
 
 def sheet(

@@ -95,8 +95,8 @@ def evaluate(
     quality, box_ap = _sums(counted, len(categories), accelerator)
     if not box_ap.segments:
         raise DataError(
-            "The data have no segment at all; there is nothing to compare "
-            "the model with."
+            "The data have no segment at all, or crowds alone; there is "
+            "nothing to compare the model with."
         )
     labels = [categories.label(c.id) for c in there]
     return _summarize(categories, labels, quality, box_ap, len(split), masks)

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from pydantic import ValidationError
 from torch import nn
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.categories import numbered_categories
 from detr_lite.errors import ConfigError, DataError, WeightsError
+from detr_lite.files.records import checked_text, said
 from detr_lite.inference.model import (
     DetectionModel,
     PanopticModel,
@@ -24,8 +27,6 @@ from detr_lite.inference.model import (
 from detr_lite.inference.options import Speed, device_named
 from detr_lite.models import ModelConfig
 from detr_lite.weights.adapting import (
-    CLASS_HEAD,
-    QUERIES,
     LoadReport,
     with_classes,
     with_queries,
@@ -98,8 +99,14 @@ def load_model(
         state = convert(state, "detr_lite")
         if dilate_res5 is None:
             dilate_res5 = "dc5" in path.name.lower()
-        config = config_of(state, path, dilate_res5)
+        try:
+            config = config_of(state, path, dilate_res5)
+        except ConfigError as error:
+            raise WeightsError(
+                f"{path} is no whole model ({error}); get it again."
+            ) from error
         old, old_known = categories_of(config)
+    _check_file(state, path, config, old)
     if num_queries is not None and num_queries < 1:
         raise ConfigError(
             f"num_queries must be at least 1, not {num_queries}."
@@ -117,13 +124,7 @@ def load_model(
     )
     if exact_padding is not None:
         wanted = replace(wanted, exact_padding=exact_padding)
-    try:
-        model = build_model(wanted, new)
-    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} describes a model that cannot be built ({error}); "
-            "train it again."
-        ) from None
+    model = build_model(wanted, new)
     report = _load_adapted(
         model, state, path, config, old if old_known else None
     )
@@ -156,7 +157,7 @@ def _find(source: str) -> tuple[Path, bool | None]:
     known = source_named(source)
     if known is not None:
         return source_file(known), known.dilate_res5
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.exists():
         raise WeightsError(
             f"{source} is neither a file nor a known model "
@@ -200,6 +201,27 @@ def _check_stuff(path: Path, categories: Categories) -> None:
         )
 
 
+def _check_file(
+    state: State, path: Path, config: ModelConfig, categories: Categories
+) -> None:
+    """Refuse a file that is not the model that it says it is.
+
+    Before anything of its size is made: what it says may be anything.
+    """
+    layers = max(*config.depths, config.encoder_layers, config.decoder_layers)
+    try:
+        if layers > len(state):
+            raise ConfigError(f"{layers} layers, {len(state)} tensors")
+        with torch.device("meta"):  # shapes alone
+            model = build_model(config, categories)
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} describes a model that cannot be built ({error}); "
+            "train it again."
+        ) from error
+    _compare(model, state, path)
+
+
 def _load_adapted(
     model: Model,
     state: State,
@@ -211,20 +233,6 @@ def _load_adapted(
 
     config: that of the file; old: what its labels mean, if it is known.
     """
-    rows = {
-        f"{CLASS_HEAD}.weight": config.num_classes + 1,
-        f"{CLASS_HEAD}.bias": config.num_classes + 1,
-        QUERIES: config.num_queries,
-    }
-    for name, count in rows.items():
-        if name not in state:
-            raise _no_tensor(path, name)
-        if state[name].shape[:1] != (count,):
-            raise WeightsError(
-                f"{path}: {name} has the shape {tuple(state[name].shape)}, "
-                f"but should have {count} rows for the number of classes and "
-                "of queries that the file tells; get it again."
-            )
     changed = []
     own = model.state_dict()
     new = model.categories
@@ -257,25 +265,28 @@ def _read_metadata(
             "tensors are not called as in the original or in transformers; "
             "name another file."
         )
+    where = f"{path} describes its model in a way that cannot be read"
     try:
-        config = json.loads(metadata["config"])
-        config["depths"] = tuple(config["depths"])
-        categories = Categories(
-            [
-                Category(**c | {"color": tuple(c["color"])})
-                for c in json.loads(metadata["categories"])
-            ]
-        )
-        return ModelConfig(**config), categories
-    except (KeyError, TypeError, ValueError, DataError) as error:
-        raise WeightsError(
-            f"{path} describes its model in a way that cannot be read "
-            f"({error}); train it again."
-        ) from None
+        config = checked_text(ModelConfig, metadata["config"])
+        listed = json.loads(metadata.get("categories", "null"))
+    except ValidationError as error:
+        raise WeightsError(f"{where}: {said(error)}.") from error
+    except (ConfigError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{where} ({error}); train it again.") from error
+    try:
+        return config, Categories.read(listed, str(path))
+    except DataError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _load_state(module: nn.Module, state: State, path: Path) -> None:
     """Load every tensor, or refuse: nothing is left at random values."""
+    _compare(module, state, path)
+    module.load_state_dict(state, strict=False)
+
+
+def _compare(module: nn.Module, state: State, path: Path) -> None:
+    """Refuse tensors that are not those of the module."""
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in state:
@@ -292,7 +303,17 @@ def _load_state(module: nn.Module, state: State, path: Path) -> None:
             f"{path} has a tensor {unknown[0]} that the model lacks; "
             "it belongs to another model."
         )
-    module.load_state_dict(state, strict=False)
+    for name in own:
+        if not state[name].is_floating_point():
+            raise WeightsError(
+                f"{path}: {name} holds {state[name].dtype}; weights are "
+                "floats."
+            )
+        if not state[name].isfinite().all():
+            raise WeightsError(
+                f"{path}: {name} holds numbers that are not finite; the "
+                "training has failed, or the file is damaged: name another."
+            )
 
 
 def _no_tensor(path: Path, name: str) -> WeightsError:

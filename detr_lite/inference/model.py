@@ -1,6 +1,6 @@
 """The models that a user holds: they know their classes and can predict."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detr_lite.data.categories import Categories
 from detr_lite.data.images import pictures_in, read_image
 from detr_lite.detr import DetrOutput, found
-from detr_lite.errors import ConfigError
+from detr_lite.errors import ConfigError, ImageError
 from detr_lite.files.ahead import ahead
 from detr_lite.inference.batches import FittedBatch, fitted_batches
 from detr_lite.inference.options import Speed, computing, float32_answers
@@ -72,25 +72,42 @@ class Predicts:
         return found if many else found[0]
 
     def predict_each(
-        self, images: Iterable, batch_size: int | None = None, **options
+        self,
+        images: Iterable,
+        batch_size: int | None = None,
+        read: Callable[..., Tensor] = read_image,
+        failure: Callable[[int, ImageError], None] | None = None,
+        **options,
     ) -> Iterator[tuple[int, Prediction]]:
         """Yield the place of each image, from 0, and what is in it.
 
         Images are read while others are computed, and come in the order in
-        which their batches do; see fitted_batches.  For the options see
-        predict.
+        which their batches do; see fitted_batches.
+
+        read: makes of an entry of images a (3, H, W) uint8 tensor.
+        failure: called with the place of an image that cannot be read, and
+            why; the others go on (default: the error is raised).
+        For the options see predict.
         """
         device = next(self.parameters()).device
 
-        def read(item):
+        def try_to_read(item):
             number, source = item
-            image = read_image(source)
-            return (number, source, image), image
+            try:
+                return number, source, read(source)
+            except ImageError as error:
+                if failure is None:
+                    raise
+                return number, source, error
 
-        read_ones = ahead(read, enumerate(images))
-        for batch in fitted_batches(
-            read_ones, self.config, device, batch_size
-        ):
+        def pairs():
+            for number, source, image in ahead(try_to_read, enumerate(images)):
+                if isinstance(image, ImageError):
+                    failure(number, image)
+                else:
+                    yield (number, source, image), image
+
+        for batch in fitted_batches(pairs(), self.config, device, batch_size):
             results = self.find(batch, **options)
             for (number, source, image), result in zip(
                 batch.items, results, strict=True

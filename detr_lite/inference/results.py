@@ -15,7 +15,7 @@ from detr_lite.panoptic import Segment
 from detr_lite.targets import boxes_from_id_map
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # of tensors there is no single yes or no
 class Prediction:
     """What a model found in one image; a notebook shows it as a drawing.
 

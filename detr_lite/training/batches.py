@@ -4,8 +4,11 @@ Both follow from the seed and the step's number alone.  The number of
 processes, of micro-batches and of workers only says who loads which part.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +22,9 @@ from detr_lite.files.ahead import ahead
 from detr_lite.targets import Targets
 from detr_lite.training.held import HeldImages
 from detr_lite.training.recipes import Phase
+
+SHARED_MEMORY = Path("/dev/shm")
+STALLED = 600  # seconds after which workers that give nothing are given up
 
 Transform = Callable[[Sample, torch.Generator], Sample]
 
@@ -228,6 +234,7 @@ def load_steps(
         sampler=steps,
         num_workers=workers,
         collate_fn=_as_it_is,
+        timeout=STALLED,
         # A generator of its own: the usual one's state would change, and
         # with it the dropout after it.
         generator=torch.Generator(),
@@ -236,6 +243,31 @@ def load_steps(
         if isinstance(item, DetrLiteError):
             raise item
         yield [_pinned(b) for b in item] if overlap else item
+
+
+def check_shared_memory(
+    workers: int, pictures: int, limits: tuple[int, int]
+) -> None:
+    """Refuse more workers than /dev/shm, which Docker makes small, can hold.
+
+    Where it is full, they stand still for ever.  Each has two batches there.
+
+    pictures: of a step, of one process; limits: the shorter and the longer
+    side of a picture, at most.
+    """
+    if not workers or not SHARED_MEMORY.is_dir():
+        return
+    # Three floats a pixel, and a byte for the padding mask.
+    batches = 2 * 13 * pictures * limits[0] * limits[1]
+    batches *= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if workers * batches > free:
+        raise ConfigError(
+            f"{workers} workers may need {workers * batches / 1e6:.0f} MB of "
+            f"{SHARED_MEMORY}, which has {free / 1e6:.0f} MB free; use "
+            f"--workers {free // batches}, or give a container more by "
+            "--ipc=host or --shm-size."
+        )
 
 
 class _Steps(Dataset):

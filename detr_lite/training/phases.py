@@ -1,23 +1,26 @@
 """A phase of training: what is trained, how fast, and what one step does."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from detr_lite.data.batch import Batch
 from detr_lite.data.categories import Categories
-from detr_lite.errors import ConfigError
+from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.model import PanopticModel
 from detr_lite.inference.options import float32_products
 from detr_lite.losses import DetectionLoss
 from detr_lite.models import build_resnet, memory_format
+from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.finite import first_layer, not_finite
 from detr_lite.training.pretraining import PixelClassifier
 from detr_lite.training.recipes import Engine, Phase, Recipe, learning_rate
 from detr_lite.training.steps import BoxStep, MaskStep, PixelStep
-from detr_lite.training.totals import count_totals
+from detr_lite.training.totals import Totals, count_totals
 
 
 class PhaseTrainer:
@@ -26,6 +29,13 @@ class PhaseTrainer:
     The losses and gradients of a step are those of its pictures together,
     however many processes and micro-batches share them, to rounding.  But
     for phase "backbone": batch norm sees a micro-batch alone.
+
+    A step whose gradients are not finite changes nothing, and `check` tells;
+    to ask at each step, a GPU would have to be waited for.
+
+    Args:
+        order: for `check` to say which images a step had.
+        others: those of `train`.
     """
 
     def __init__(
@@ -36,8 +46,12 @@ class PhaseTrainer:
         categories: Categories,
         accelerator,
         engine: Engine | None = None,
+        order: BatchOrder | None = None,
     ):
         self.model, self.phase, self.accelerator = model, phase, accelerator
+        self.order = order
+        # The first step whose gradients were not finite; -1 if all were.
+        self.bad_step = torch.tensor(-1, device=accelerator.device)
         self.engine = engine or Engine()
         self.no_object_weight = recipe.no_object_weight
         self.memory_format = memory_format(recipe.model)
@@ -129,17 +143,55 @@ class PhaseTrainer:
                 if last
                 else self.accelerator.no_sync(self.module)
             ):
-                losses = self.module(replace(batch, images=images), totals)
+                try:
+                    batch = replace(batch, images=images)
+                    losses = self.module(batch, totals)
+                except DataError:  # of what cannot be matched
+                    raise self._not_finite("The losses", step) from None
                 self.scaler.scale(losses["loss"]).backward()
             for name, value in losses.items():
                 before = sums.get(name)
                 value = value.detach()
                 sums[name] = value if before is None else before + value
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, self.phase.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.phase.clip)
+        if not self.scaler.is_enabled():  # which does it by itself
+            wrong = ~norm.isfinite()
+            self.optimizer.found_inf = wrong.float()
+            first = wrong & (self.bad_step < 0)
+            self.bad_step = torch.where(first, step, self.bad_step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return sums
+
+    def check(self) -> None:
+        """Raise DataError if a step's gradients were not finite."""
+        step = int(self.bad_step)
+        if step >= 0:
+            raise self._not_finite("The gradients", step)
+
+    def _not_finite(self, what: str, step: int) -> DataError:
+        """Return the error of a step, with its images and first bad layer."""
+        where = f"step {step + 1} of phase {self.phase.name}"
+        if self.order is None:
+            return not_finite(what, where, [])
+        config = self.model.config
+        limits = config.shortest, config.longest
+        alone = Share(parts=self.phase.batch_size)
+        for batch in self.order.batches(step, alone, limits):
+            batch = batch.to(self.accelerator.device)
+            layer = first_layer(self.bare, partial(self._try, batch))
+            if layer is not None:
+                where += f", first in the layer {layer}"
+                break
+        split = self.order.split
+        pictures = [split[i].image_id for i in self.order.indices(step)]
+        return not_finite(what, where, pictures)
+
+    def _try(self, batch: Batch) -> None:
+        counted = Totals(1.0, 1.0, 1.0)
+        with suppress(DataError), torch.no_grad():
+            self.bare(batch, counted)
 
     def finish(self) -> None:
         """Hand what was learned to the model."""

@@ -240,9 +240,13 @@ def with_steps(recipe: Recipe, steps: int) -> Recipe:
         )
     factor = steps / sum(p.steps for p in recipe.phases)
     *first, last = recipe.phases
-    phases = [_scaled(p, max(round(p.steps * factor), 1)) for p in first]
-    rest = max(steps - sum(p.steps for p in phases), 1)
-    return replace(recipe, phases=(*phases, _scaled(last, rest)))
+    phases, left = [], steps
+    for after, phase in zip(range(len(first), 0, -1), first, strict=True):
+        # As many as its part, but at least one for it and for each after it.
+        own = min(max(round(phase.steps * factor), 1), left - after)
+        phases.append(_scaled(phase, own))
+        left -= own
+    return replace(recipe, phases=(*phases, _scaled(last, left)))
 
 
 def _scaled(phase: Phase, steps: int) -> Phase:

@@ -5,13 +5,14 @@ there.
 """
 
 import contextlib
+import functools
 import io
 import json
 import math
 import os
-import pickle
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,11 +20,62 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from detr_lite.errors import ConfigError, DataError
-from detr_lite.files.output import cannot_write, staged, staged_file
+from detr_lite.files.output import (
+    cannot_write,
+    entered,
+    staged,
+    staged_file,
+)
 from detr_lite.inference.evaluation import Evaluation
 from detr_lite.training.recipe_files import NAME
 from detr_lite.weights.catalog import BACKBONE_FILE
 from detr_lite.weights.writing import save_backbone, save_model
+
+
+def in_own_folder(train: Callable) -> Callable:
+    """Let a function of four arguments and options hold the fourth, a folder.
+
+    Of several processes the main one holds it.
+    """
+
+    @functools.wraps(train)
+    def run(recipe, train_split, validation, out, *args, **options):
+        out = Path(out).expanduser()
+        know = options.get("resume") and (out / CHECKPOINT).exists()
+        folder = contextlib.nullcontext()
+        if os.environ.get("RANK", "0") == "0":
+            folder = entered(out, "train", known=bool(know))
+        try:
+            with folder:
+                return train(
+                    recipe, train_split, validation, out, *args, **options
+                )
+        except RuntimeError as error:
+            # Raised wherever the main process is just then.
+            if not str(error).startswith("DataLoader"):
+                raise
+            raise ConfigError(
+                f"A worker that loads pictures ended or stood still ({error})"
+                "; there may be too little memory for so many. Use fewer "
+                "workers, and go on with --resume."
+            ) from error
+
+    return run
+
+
+CHECKPOINT = "checkpoint.pt"
+FREE = (".steps", ".warmup")  # of a phase, what may change on the way
+# What a checkpoint holds.
+KEYS = {
+    "settings",
+    "phase",
+    "step",
+    "model",
+    "trainer",
+    "seconds",
+    "processes",
+    "log",
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +115,7 @@ class Run:
     ):
         self.recipe, self.out, self.watch = recipe, out, watch
         self.accelerator = accelerator
-        # What a checkpoint belongs to; workers change no bit.
-        self.settings = json.dumps(
-            [asdict(recipe), asdict(replace(engine, workers=0))]
-        )
+        self.precision = engine.precision
         self.main = accelerator.is_main_process
         self.began = self.saved = time.monotonic()
         self.checkpoint_seconds = checkpoint_seconds
@@ -78,7 +127,7 @@ class Run:
     @property
     def path(self) -> Path:
         """Where the checkpoint is."""
-        return self.out / "checkpoint.pt"
+        return self.out / CHECKPOINT
 
     @property
     def log(self) -> Path:
@@ -90,6 +139,14 @@ class Run:
 
         about: the text of the run's recipe file.
         """
+        # What a checkpoint belongs to.  How a step is computed, but for the
+        # precision, changes no loss of it.
+        told = json.loads(about)
+        self.settings = {
+            **told["recipe"],
+            "precision": self.precision,
+            "data": told["data"],
+        }
         if resume:
             return self._resume(model)
         if self.path.exists() or (self.out / "model.safetensors").exists():
@@ -99,7 +156,7 @@ class Run:
             )
         self.accelerator.wait_for_everyone()  # all have looked
         if self.main:
-            with staged(self.out, "train") as stage:
+            with staged(self.out) as stage:
                 (stage / "log.jsonl").write_text("")
                 (stage / NAME).write_text(about)
         return 0, 0, {}
@@ -107,21 +164,23 @@ class Run:
     def _resume(self, model) -> tuple[int, int, dict]:
         try:
             saved = torch.load(self.path, "cpu", weights_only=True)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             raise ConfigError(
                 f"{self.out} holds no unfinished run to resume; "
                 "start one without --resume."
-            ) from None
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            ) from error
+        # What broken bytes make torch raise is not documented: anything.
+        except Exception as error:
             raise ConfigError(
                 f"{self.path} cannot be read ({type(error).__name__}); "
                 "delete it and start again."
-            ) from None
-        if saved["settings"] != self.settings:
+            ) from error
+        if not isinstance(saved, dict) or saved.keys() != KEYS:
             raise ConfigError(
-                f"{self.path} belongs to a run with other settings; resume "
-                "it with those, or name another folder."
+                f"{self.path} cannot be read as a checkpoint of this version; "
+                "delete it and start again."
             )
+        self._compare(saved)
         processes = len(saved["processes"])
         if processes != self.accelerator.num_processes:
             raise ConfigError(
@@ -129,6 +188,7 @@ class Run:
                 f"and here are {self.accelerator.num_processes}; resume it "
                 "with as many."
             )
+        _check_finite(saved["model"], f"{self.path} holds")
         model.load_state_dict(saved["model"])
         self.own = saved["processes"][self.accelerator.process_index]
         self.sums = {
@@ -146,6 +206,25 @@ class Run:
         if saved["step"]:
             self.resumed[saved["phase"]] = saved["step"]
         return saved["phase"], saved["step"], saved["trainer"]
+
+    def _compare(self, saved: dict) -> None:
+        """Refuse a checkpoint of other settings, but for more steps."""
+        number, done = saved["phase"], saved["step"]
+        for name, old, new in _differences(saved["settings"], self.settings):
+            if name.startswith("phases.") and name.endswith(FREE):
+                continue
+            raise ConfigError(
+                f"{self.path} belongs to a run with other settings: {name} "
+                f"was {old}, and is {new} now; resume it with that, or name "
+                "another folder."
+            )
+        phases = self.recipe.phases
+        if done and phases[number].steps <= done:
+            raise ConfigError(
+                f"{self.path} has done {done} steps of phase "
+                f"{phases[number].name}, which shall have "
+                f"{phases[number].steps}; give it more."
+            )
 
     def restore_random_state(self) -> None:
         """Go on with the random numbers of the checkpoint."""
@@ -210,7 +289,7 @@ class Run:
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise cannot_write(self.log, error) from None
+            raise cannot_write(self.log, error) from error
 
     def checkpoint(self, model, trainer, phase: int, step: int) -> None:
         """Save the state, if the last time was long enough ago."""
@@ -218,6 +297,7 @@ class Run:
         if self.accelerator.num_processes > 1:  # by the main one's clock
             due = broadcast_object_list([due])[0]
         if due:
+            trainer.check()
             self._save(model, phase, step, trainer.state())
 
     def phase_done(self, model, phase: int) -> None:
@@ -237,6 +317,8 @@ class Run:
         self.saved = time.monotonic()
         if not self.main:
             return
+        for state in (model.state_dict(), trainer.get("extra", {})):
+            _check_finite(state, "The step before has left")
         buffer = io.BytesIO()
         torch.save(
             {
@@ -261,8 +343,36 @@ class Run:
             return
         with staged(self.out) as stage:
             save_model(model, stage / "model.safetensors")
-            (stage / "metrics.json").write_text(
-                json.dumps(asdict(evaluation), indent=1) + "\n"
-            )
+            figures = json.dumps(_without_nan(asdict(evaluation)), indent=1)
+            (stage / "metrics.json").write_text(figures + "\n")
         with contextlib.suppress(OSError):
             self.path.unlink()
+
+
+def _without_nan(content):
+    """Return the content with null in place of NaN, which JSON lacks."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if content != content else content
+
+
+def _differences(old, new, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the name and both values of each setting that differs."""
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = ({str(i): x for i, x in enumerate(y)} for y in (old, new))
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        if old != new:
+            yield name, f"{old}"[:60], f"{new}"[:60]
+        return
+    for key in {**old, **new}:
+        there = f"{name}.{key}" if name else key
+        yield from _differences(old.get(key), new.get(key), there)
+
+
+def _check_finite(state: dict[str, Tensor], what: str) -> None:
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise DataError(
+                f"{what} numbers in {name} that are not finite; start again "
+                "with a lower learning rate."
+            )

@@ -40,11 +40,17 @@ from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
 from detr_lite.inference.options import deterministic, device_named
-from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
+from detr_lite.training.batches import (
+    BatchOrder,
+    Share,
+    Transform,
+    check_shared_memory,
+    load_steps,
+)
 from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipe_files import recipe_json
 from detr_lite.training.recipes import TRAIN_COUNTS, Engine, Recipe
-from detr_lite.training.runs import Progress, Run
+from detr_lite.training.runs import Progress, Run, in_own_folder
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class TrainResult:
     folder: Path
 
 
+@in_own_folder
 def train(
     recipe: Recipe,
     train_split: Split,
@@ -83,7 +90,8 @@ def train(
         train_split, validation: the data; `validation` is only looked at.
         out: the folder; it must not hold a run, unless resume is True.
         resume: go on where the run in the folder stopped, with the same
-            arguments and as many processes.
+            data, recipe, precision and as many processes.  The phase that
+            it stopped in and later ones may have more steps.
         watch: called with a Progress at each report, in the main process.
         log_every: steps between reports.
         evaluations: evaluations in each phase, the last at its end.
@@ -134,6 +142,11 @@ def _train(
     accelerator: Accelerator,
 ) -> TrainResult:
     _check(recipe, train_split, validation, engine, accelerator)
+    if log_every < 1 or evaluations < 1:
+        raise ConfigError(
+            f"log_every is {log_every} and evaluations {evaluations}; both "
+            "are at least 1."
+        )
     if start is not None:
         _check_start(recipe, train_split, start)
     torch.manual_seed(recipe.seed)
@@ -192,7 +205,7 @@ def _train(
             None if engine.workers else accelerator.device,
         )
         trainer = PhaseTrainer(
-            model, phase, recipe, categories, accelerator, engine
+            model, phase, recipe, categories, accelerator, engine, order
         )
         begin = first_step if number == first_phase else 0
         if begin:
@@ -217,6 +230,7 @@ def _train(
             done = step + 1
             last = done == phase.steps
             if done % log_every == 0 or last:
+                trainer.check()
                 run.report(number, done)
             if last:
                 trainer.finish()
@@ -273,15 +287,21 @@ def _check(
                 f"{phase.name} cannot be shared among {parts} (processes "
                 "times accumulate); lower accumulate or raise batch_size."
             )
+    most = max(phase.batch_size for phase in recipe.phases)
+    check_shared_memory(
+        engine.workers,
+        -(-most // accelerator.num_processes),
+        (recipe.model.shortest, recipe.model.longest),
+    )
     if engine.precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError(
             "The precision fp16 needs a GPU; choose bf16 or float32 on a CPU."
         )
     for split, what in ((train_split, "training"), (validation, "validation")):
-        if not any(len(sample.labels) for sample in split):
+        if not any((~sample.crowd).any() for sample in split):
             raise DataError(
-                f"The {what} data have no segment at all; there is nothing "
-                "to learn from or to compare with."
+                f"The {what} data have no segment at all, or crowds alone; "
+                "there is nothing to learn from or to compare with."
             )
 
 

@@ -11,11 +11,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from detr_lite.errors import WeightsError
 
+# Of DistributedDataParallel, of torch.compile, and of Lightning's modules.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
 # How the files of torch.save, new and old, and of pickle begin.
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -26,35 +28,46 @@ def read_checkpoint(
     """Return the text and the tensors of a file of weights.
 
     path: safetensors, or what torch.save wrote: a state dict, bare or as
-    "model" in a training checkpoint (whose other entries are left out).
-    The text is what a safetensors file says of itself.  The content of the
-    file counts, not its suffix.  WeightsError says why it is refused.
+    "model" or "state_dict" in a training checkpoint (whose other entries are
+    left out).  The text is what a safetensors file says of itself.
+    What DistributedDataParallel, torch.compile or Lightning has put before
+    all names is taken off.  The content of the file counts, not its suffix.
+    WeightsError says why it is refused.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; name a file in it.")
     try:
         with path.open("rb") as file:
             start = file.read(9)
-    except FileNotFoundError:
-        raise WeightsError(f"There is no file {path}.") from None
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no file {path}.") from error
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be read ({error.strerror}); mend that."
-        ) from None
+        ) from error
     # A safetensors file begins with the length of its header, any eight
     # bytes, and the header is JSON: so its ninth byte says more than those.
     if start.startswith(_PICKLES) and start[8:] != b"{":
-        return {}, _read_pickle(path)
+        return {}, _unwrapped(_read_pickle(path))
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, state
-    except (SafetensorError, OSError) as error:
+            return file.metadata() or {}, _unwrapped(state)
+    # Beside its own errors, of types that torch lacks: KeyError and others.
+    except Exception as error:
         raise WeightsError(
             f"{path} is not a whole .safetensors file ({error}); "
             "it may be cut off: copy it again."
-        ) from None
+        ) from error
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what wrappers of a model put before all names."""
+    for prefix in _WRAPPERS * 2:  # one in the other
+        if state and all(name.startswith(prefix) for name in state):
+            state = {n.removeprefix(prefix): t for n, t in state.items()}
+    return state
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -66,9 +79,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # What broken bytes make torch raise is not documented: anything.
     except Exception as error:
-        raise _refused(path, str(error)) from None
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
+        raise _refused(path, str(error)) from error
+    for key in ("model", "state_dict"):  # the original's, and Lightning's
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if (
         not isinstance(content, dict)
         or not content

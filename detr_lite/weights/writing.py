@@ -1,5 +1,6 @@
 """Writing weights: whole models, in our layout or another, and backbones."""
 
+import io
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -46,8 +47,12 @@ def save_model(
     _check_fixed(model.config, layout)
     state = _plain(convert(state, layout, own_resnet))
     if path.suffix == ".pth":
+        # By way of memory: what torch.save raises on a full disk is no
+        # OSError.
+        buffer = io.BytesIO()
+        torch.save({"model": state}, buffer)
         with staged_file(path) as part:
-            torch.save({"model": state}, part)
+            part.write_bytes(buffer.getbuffer())
     else:
         # The text tells transformers that the tensors are torch's.
         _write(path, save(state, {"format": "pt"}))

@@ -10,13 +10,12 @@ import numpy as np
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import (
     Entry,
-    Files,
     find_files,
-    read_categories,
+    read_content,
     read_entries,
-    read_json,
     read_sample,
 )
+from detr_lite.data.images import read_orientation
 from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError
 
@@ -32,9 +31,12 @@ class Report:
         problems: a sentence each; with any, the data cannot be used.
         warnings: a sentence each; what training may suffer from.
         pictures: how many could be read.
-        classes: how many segments each class has, in the data's order.
+        classes: how many segments each class has, in the data's order;
+            without crowds, from which nothing is learned.
         most: (segments, picture) of the picture with most segments.
         crowds: how many of the segments are crowds.
+        untrue: (segment and picture, bbox and area that the JSON says, those
+            of the pixels), where they differ by more than a pixel.
         pixels, void: pixels in all, and those of no segment.
         smallest: (pixels, id, picture) of the smallest segments.
     """
@@ -47,6 +49,7 @@ class Report:
     crowds: int = 0
     pixels: int = 0
     void: int = 0
+    untrue: list[str] = field(default_factory=list)
     smallest: list[tuple[int, int, str]] = field(default_factory=list)
 
     def count(self, sample: Sample, categories: Categories) -> None:
@@ -73,10 +76,14 @@ class Report:
                 f"{sample.name} has {len(sample.labels)} segments, more than "
                 f"the usual {QUERIES} queries; give the model more."
             )
-        for number, label in zip(
-            sample.segment_ids.tolist(), sample.labels.tolist(), strict=True
+        for number, label, crowd in zip(
+            sample.segment_ids.tolist(),
+            sample.labels.tolist(),
+            sample.crowd.tolist(),
+            strict=True,
         ):
-            self.classes[categories[label].name] += 1
+            if not crowd:
+                self.classes[categories[label].name] += 1
             self.smallest.append((area[number], number, sample.name))
             if side[number] < THIN:
                 self.warnings.append(
@@ -85,9 +92,31 @@ class Report:
                 )
         self.smallest = sorted(self.smallest)[:5]
 
+    def compare(self, sample: Sample, told: np.ndarray) -> None:
+        """Compare what the JSON says of bbox and area with the pixels.
+
+        told: as in Entry.  They may differ by a pixel, which some tools add.
+        """
+        boxes = sample.boxes().numpy()
+        boxes[:, 2:] -= boxes[:, :2]
+        ids, counts = np.unique(sample.id_map.numpy(), return_counts=True)
+        areas = counts[np.searchsorted(ids, sample.segment_ids.numpy())]
+        true = np.column_stack((boxes, areas))
+        # No number: the JSON says nothing, and no comparison is true.
+        for row in np.flatnonzero((abs(told - true) > 1.01).any(1)):
+            said, is_so = (
+                f"bbox {[*values[:4].tolist()]}, area {values[4]:g}"
+                for values in (told[row], true[row])
+            )
+            number = int(sample.segment_ids[row])
+            self.untrue.append(
+                f"segment {number} of {sample.name}: {said}, by its pixels "
+                f"{is_so}"
+            )
+
     def lines(self) -> list[str]:
         """Return the figures as lines to print."""
-        segments = self.classes.total()
+        segments = self.classes.total() + self.crowds
         return [
             f"{self.pictures} pictures, {segments} segments: "
             f"{segments / max(self.pictures, 1):.1f} a picture, at most "
@@ -106,17 +135,20 @@ def check_folder(
     folder: str | Path,
     split: str | None = None,
     progress: Callable[[Sequence[Entry]], Iterable[Entry]] = iter,
+    upright: bool = True,
 ) -> Report:
     """Return what is wrong with a data set, and what it consists of.
 
-    folder, split: as for CocoPanoptic.from_folder, which raises the first
-    of the problems; progress: wraps the entries that are read.
+    folder, split, upright: as for CocoPanoptic.from_folder, which raises the
+    first of the problems; progress: wraps the entries that are read.
     """
     report = Report()
     try:
         files = find_files(folder, split)
-        content = read_json(files.annotations)
-        categories = read_categories(content, files.annotations)
+        content = read_content(files.annotations)
+        categories = Categories.read(
+            content["categories"], str(files.annotations)
+        )
     except DataError as error:  # nothing more can be said
         report.problems.append(str(error))
         return report
@@ -125,23 +157,34 @@ def check_folder(
         (report.problems if isinstance(found, str) else entries).append(found)
     del content  # of a large data set a gigabyte
     report.classes.update({c.name: 0 for c in categories})
-    _read_all(report, progress(entries), files, categories)
+    for entry in progress(entries):
+        sample, problems = read_sample(entry, files, upright)
+        report.problems += problems
+        if sample is None or problems:
+            continue
+        report.count(sample, categories)
+        report.compare(sample, entry.told)
+        path = files.images / entry.file_name
+        if upright and (tag := read_orientation(path)) != 1:
+            report.warnings.append(
+                f"{path} is turned when it is read, for its orientation tag "
+                f"is {tag}; its annotation must be of the turned picture, or "
+                "read it with --as-stored."
+            )
+    if report.untrue:
+        report.warnings.append(
+            f"{len(report.untrue)} segments have another bbox or area than "
+            f"their pixels, which count, like {report.untrue[0]}."
+        )
     report.warnings += [
-        f"The class {name} has {n} segments; it may not be learned."
+        f"The class {name} has {n} segments to learn from, crowds apart; it "
+        "may not be learned."
         for name, n in report.classes.items()
         if n < FEW
     ]
+    if entries and not report.problems and not report.classes.total():
+        report.problems.append(
+            f"{files.annotations} has no segment to learn from: none at all, "
+            "or crowds alone; annotate some."
+        )
     return report
-
-
-def _read_all(
-    report: Report,
-    entries: Iterable[Entry],
-    files: Files,
-    categories: Categories,
-) -> None:
-    for entry in entries:
-        sample, problems = read_sample(entry, files)
-        report.problems += problems
-        if not problems:
-            report.count(sample, categories)

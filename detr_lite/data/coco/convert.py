@@ -4,29 +4,62 @@ Things come from a JSON of instances, stuff from one label image a picture;
 what neither covers is void.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, ValidationError
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.coco.format import read_categories
 from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
 from detr_lite.data.coco.writer import PanopticWriter
-from detr_lite.data.images import open_image, read_size
-from detr_lite.errors import DataError, ImageError
+from detr_lite.data.images import open_image, pictures_in, read_image
+from detr_lite.errors import ConfigError, DataError, ImageError
 from detr_lite.files.output import staged
+from detr_lite.files.records import (
+    CategoryId,
+    Flag,
+    ImageId,
+    Text,
+    checked,
+    read_json,
+    said,
+)
+
+
+@dataclass(slots=True)
+class _Picture:
+    id: ImageId
+    file_name: Text
+
+
+def _outline(value: Any) -> Any:
+    if not isinstance(value, list | dict):
+        raise ValueError("should be polygons or run lengths")
+    return value
+
+
+@dataclass(slots=True)
+class Instance:
+    """What a JSON of instances says of one thing."""
+
+    image_id: ImageId
+    category_id: CategoryId
+    segmentation: Annotated[Any, AfterValidator(_outline)]
+    iscrowd: Flag = False
+    id: Any = None
 
 
 def convert(
-    instances: str | Path,
-    semantic: str | Path,
+    instances: str | Path | None,
+    semantic: str | Path | None,
     images: str | Path,
     classes: str | Path,
     out: str | Path,
-    progress: Callable[[Sequence[dict]], Iterable[dict]] = iter,
+    progress: Callable[[Sequence[_Picture]], Iterable[_Picture]] = iter,
 ) -> int:
     """Write a data set in our layout; return how many pictures it has.
 
@@ -35,61 +68,119 @@ def convert(
 
     Args:
         instances: a JSON of COCO's instances: polygons or run lengths.
+            None: there are no things, and each picture of the folder counts.
         semantic: a folder of label images, <stem>.png for each picture: one
             byte (or 16 bits) a pixel, the category id; ids that are no
-            stuff class count as void.
+            stuff class count as void.  None: there is no stuff.
         images: the folder of the pictures.
         classes: a JSON list of the categories: id, name, isthing, color.
         out: the folder to make.
         progress: wraps the pictures.
+
+    DataError names the file and the entry that cannot be used.
     """
-    instances, classes = Path(instances), Path(classes)
-    listed = _read(classes)
-    if not isinstance(listed, list):
-        raise DataError(f"{classes} is no list; it holds the categories.")
-    categories = read_categories({"categories": listed}, classes)
-    content = _read(instances)
-    pictures = _list(content, "images", instances)
-    things: dict[int, list[dict]] = {}
-    for annotation in _list(content, "annotations", instances):
-        _check(annotation, categories, instances)
-        things.setdefault(annotation["image_id"], []).append(annotation)
-    lost = things.keys() - {picture["id"] for picture in pictures}
-    if lost:
-        raise DataError(
-            f"{instances} annotates image {min(lost)}, which is not among "
-            "its images; add or remove it."
+    if instances is None and semantic is None:
+        raise ConfigError(
+            "Name instances, semantic masks or both; without them there is "
+            "nothing to convert."
         )
-    with staged(out, "convert") as stage:
+    classes, images = Path(classes), Path(images)
+    categories = Categories.read(read_json(classes), str(classes))
+    if instances is None:
+        source, found = images, pictures_in(images)
+        pictures = [_Picture(n, p.name) for n, p in enumerate(found, 1)]
+        things = {}
+    else:
+        source = Path(instances)
+        pictures, things = _read(source, categories)
+    with staged(out, "convert", new=True) as stage:
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
         for picture in progress(pictures):
-            name = picture["file_name"]
-            path, stem = Path(images) / name, Path(name).stem
+            path, stem = (
+                images / picture.file_name,
+                Path(picture.file_name).stem,
+            )
             try:
-                size = read_size(path)
-                stuff = _labels(Path(semantic) / f"{stem}.png", size)
+                size = tuple(read_image(path).shape[1:])
+                stuff = np.full(size, -1)
+                if semantic is not None:
+                    stuff = _labels(Path(semantic) / f"{stem}.png", size)
             except ImageError as error:
                 raise DataError(str(error)) from error
-            own = things.get(picture["id"], [])
-            id_map, labels, more = merge(stuff, own, categories, instances)
-            copy = stage / "images" / Path(name).name
-            writer.add(picture["id"], stem, id_map, labels, more, copy.name)
+            own = things.get(str(picture.id), [])
+            id_map, labels, more = merge(stuff, own, categories, source)
+            copy = stage / "images" / path.name
+            writer.add(picture.id, stem, id_map, labels, more, copy.name)
             copy.write_bytes(path.read_bytes())
         writer.close()
     return len(pictures)
 
 
+def _read(
+    path: Path, categories: Categories
+) -> tuple[list[_Picture], dict[str, list[Instance]]]:
+    """Return the pictures, and by their ids the instances, of a JSON."""
+    content = read_json(path)
+    for key in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(
+            content.get(key), list
+        ):
+            raise DataError(
+                f'{path} has no list "{key}"; this is not COCO\'s instance '
+                "format."
+            )
+    pictures: dict[str, _Picture] = {}
+    for number, raw in enumerate(content["images"]):
+        picture = _checked(_Picture, raw, f"{path}: image {number}")
+        if str(picture.id) in pictures:
+            raise DataError(
+                f"{path} lists image {picture.id} twice; keep one."
+            )
+        pictures[str(picture.id)] = picture
+    if not pictures:
+        raise DataError(f"{path} lists no image; there is no data.")
+    things: dict[str, list[Instance]] = {}
+    for number, raw in enumerate(content["annotations"]):
+        name = raw.get("id", number) if isinstance(raw, dict) else number
+        where = f"{path}: annotation {name}"
+        thing = _checked(Instance, raw, where)
+        if str(thing.image_id) not in pictures:
+            raise DataError(
+                f"{where} is of image {thing.image_id}, which is not among "
+                "the images; add or remove it."
+            )
+        try:
+            label = categories.label(thing.category_id)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        if not categories[label].isthing:
+            raise DataError(
+                f"{where} is of {categories[label].name}, which is stuff; "
+                "instances are things."
+            )
+        things.setdefault(str(thing.image_id), []).append(thing)
+    return [*pictures.values()], things
+
+
+def _checked(kind: type, raw, where: str) -> Any:
+    try:
+        return checked(kind, raw)
+    except ValidationError as error:
+        raise DataError(f"{where}: {said(error)}; correct that.") from error
+
+
 def merge(
     stuff: np.ndarray,
-    things: Sequence[dict],
+    things: Sequence[Instance],
     categories: Categories,
     source: Path,
 ) -> tuple[torch.Tensor, dict[int, int], dict[int, dict]]:
     """Return an image's id map, and of each segment its label and the rest.
 
-    stuff: (H, W) category ids; things: its instances; source: named in
-    errors.  Instances that others cover wholly are left out.
+    stuff: (H, W) category ids, -1 where there is none; things: its
+    instances; source: named in errors.  Instances that others cover wholly
+    are left out.
     """
     id_map = np.zeros(stuff.shape, np.int32)
     labels: dict[int, int] = {}
@@ -106,25 +197,24 @@ def merge(
             draw(where, label, 0)
     masks = [(_mask(t, stuff.shape, source), t) for t in things]
     # Crowds are loose outlines: at the very bottom.
-    masks.sort(key=lambda m: (-m[1].get("iscrowd", 0), -m[0].sum()))
+    masks.sort(key=lambda m: (not m[1].iscrowd, -m[0].sum()))
     for mask, thing in masks:
-        label = categories.label(thing["category_id"])
-        draw(mask, label, int(thing.get("iscrowd", 0)))
+        draw(mask, categories.label(thing.category_id), int(thing.iscrowd))
     seen = set(np.unique(id_map).tolist())
     labels = {n: label for n, label in labels.items() if n in seen}
     return torch.from_numpy(id_map), labels, more
 
 
-def _mask(thing: dict, size: tuple[int, int], source: Path) -> np.ndarray:
+def _mask(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
     """Return an instance's (H, W) bool mask."""
-    shape = thing["segmentation"]
+    shape = thing.segmentation
     try:
         if isinstance(shape, list):
             return mask_of_polygons(shape, size)
         return mask_of_runs(shape, size)
     except ValueError as error:
         raise DataError(
-            f"{source}: the outline of annotation {thing.get('id')} cannot "
+            f"{source}: the outline of annotation {thing.id} cannot "
             f"be used: {error}; correct it or remove the annotation."
         ) from error
 
@@ -141,49 +231,7 @@ def _labels(path: Path, size: tuple[int, int]) -> np.ndarray:
     if labels.shape != size:
         raise ImageError(
             f"{path} has {labels.shape[1]} x {labels.shape[0]} pixels but "
-            f"its picture {size[1]} x {size[0]}; they must be of one size."
+            f"its picture, set upright, {size[1]} x {size[0]}; they must be "
+            "of one size."
         )
     return labels
-
-
-def _read(path: Path):
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from None
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not valid JSON ({error}); write it again."
-        ) from None
-
-
-def _list(content, key: str, path: Path) -> list[dict]:
-    kinds = {
-        "images": {"id": int, "file_name": str},
-        "annotations": {"image_id": int, "segmentation": list | dict},
-    }[key]
-    items = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(items, list) or not all(
-        isinstance(item, dict)
-        and all(isinstance(item.get(k), kind) for k, kind in kinds.items())
-        for item in items
-    ):
-        raise DataError(
-            f'{path} has no list "{key}" whose entries have '
-            f"{' and '.join(kinds)}; this is not COCO's instance format."
-        )
-    return items
-
-
-def _check(annotation: dict, categories: Categories, path: Path) -> None:
-    """Refuse an instance whose class is none of the things."""
-    where = f"{path}: annotation {annotation.get('id')}"
-    try:
-        label = categories.label(annotation.get("category_id"))
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-    if not categories[label].isthing:
-        raise DataError(
-            f"{where} is of {categories[label].name}, which is stuff; "
-            "instances are things."
-        )

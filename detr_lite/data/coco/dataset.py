@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import (
     Entry,
     Files,
     find_files,
-    read_categories,
+    read_content,
     read_entries,
-    read_json,
     read_sample,
 )
 from detr_lite.data.images import read_size
@@ -39,6 +39,9 @@ class CocoPanoptic(Sequence[Sample]):
         annotations: the JSON file.
         images: the folder of the pictures.
         panoptic: the folder of the PNGs.
+        upright: turn pictures as their orientation tags say; False leaves
+            them as they are stored, as the original does, for annotations
+            that were made so.
     """
 
     def __init__(
@@ -46,32 +49,46 @@ class CocoPanoptic(Sequence[Sample]):
         annotations: str | Path,
         images: str | Path,
         panoptic: str | Path,
+        upright: bool = True,
     ):
+        self.upright = upright
         self.files = Files(Path(annotations), Path(images), Path(panoptic))
-        content = read_json(self.files.annotations)
-        self.categories = read_categories(content, self.files.annotations)
+        content = read_content(self.files.annotations)
+        self.categories = Categories.read(
+            content["categories"], str(self.files.annotations)
+        )
         self._entries: list[Entry] = []
         for entry in read_entries(content, self.categories, self.files):
             if isinstance(entry, str):
                 raise DataError(entry)
             self._entries.append(entry)
-        self._entries.sort()
+        # Ids may be texts, which have no order with numbers.
+        self._entries.sort(
+            key=lambda e: (isinstance(e.image_id, str), e.image_id)
+        )
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, split: str | None = None
+        cls,
+        folder: str | Path,
+        split: str | None = None,
+        upright: bool = True,
     ) -> "CocoPanoptic":
         """Open a folder in our layout or in COCO's; see find_files.
 
         split: for COCO's layout, like "val2017", if the folder has several.
         """
-        return cls(*find_files(folder, split))
+        return cls(*find_files(folder, split), upright)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Sample:
-        sample, problems = read_sample(self._entries[index], self.files)
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Part(self, range(len(self))[index])
+        sample, problems = read_sample(
+            self._entries[index], self.files, self.upright
+        )
         if problems:
             raise DataError(problems[0])
         return sample
@@ -81,7 +98,8 @@ class CocoPanoptic(Sequence[Sample]):
         """The hash of the JSON: images may move, annotations may not."""
         content = self.files.annotations.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        return {"images": len(self), "annotations": f"sha256 {digest}"}
+        told = {"images": len(self), "annotations": f"sha256 {digest}"}
+        return told if self.upright else told | {"upright": False}
 
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
@@ -90,7 +108,8 @@ class CocoPanoptic(Sequence[Sample]):
         Only where the JSON does not say is the head of the file read.
         """
         return [
-            entry.size or read_size(self.files.images / entry.file_name)
+            entry.size
+            or read_size(self.files.images / entry.file_name, self.upright)
             for entry in self._entries
         ]
 

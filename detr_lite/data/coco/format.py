@@ -4,19 +4,31 @@ Problems are sentences, found in one place: the data set raises the first
 one, `detr-lite check` lists them all.
 """
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from detr_lite.data.categories import Categories, Category
-from detr_lite.data.images import open_image, read_image
+from detr_lite.data.categories import Categories
+from detr_lite.data.images import open_image, read_image, read_orientation
 from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError, ImageError
+from detr_lite.files.records import (
+    CategoryId,
+    Flag,
+    ImageId,
+    SegmentId,
+    Side,
+    Text,
+    checked,
+    faults,
+    read_json,
+)
 
 
 class Files(NamedTuple):
@@ -31,14 +43,17 @@ class Entry(NamedTuple):
     """What the JSON says of one picture, without any problem.
 
     segments: (T, 3) int32, for each segment its id, label and crowd flag;
+    told: (T, 5) float, for each its bbox and its area, NaN where there is
+    none, infinite where it is no such; nothing but `check` looks at them;
     size: (H, W), or None where the JSON does not say.
     """
 
-    image_id: int
+    image_id: int | str
     file_name: str
     png_name: str
     size: tuple[int, int] | None
     segments: np.ndarray
+    told: np.ndarray
 
 
 def find_files(folder: str | Path, split: str | None = None) -> Files:
@@ -49,7 +64,7 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
     annotations/panoptic_val2017/ and val2017/; a folder with one split
     needs no name of it.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}; make one with "
@@ -58,8 +73,7 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
     ours = Files(
         folder / "panoptic.json", folder / "images", folder / "panoptic"
     )
-    found = sorted((folder / "annotations").glob("panoptic_*.json"))
-    splits = [path.stem.removeprefix("panoptic_") for path in found]
+    splits = splits_in(folder)
     if split is None:
         if ours.annotations.exists() or not splits:
             return ours
@@ -81,19 +95,17 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
     )
 
 
-def read_json(path: Path) -> dict:
+def splits_in(folder: str | Path) -> list[str]:
+    """Return the names of the splits of a folder in COCO's own layout."""
+    found = Path(folder).expanduser().glob("annotations/panoptic_*.json")
+    return sorted(path.stem.removeprefix("panoptic_") for path in found)
+
+
+def read_content(path: Path) -> dict:
     """Return the JSON, with its three lists; DataError if it is no such."""
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); a data folder holds "
-            "panoptic.json, images/ and panoptic/."
-        ) from None
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not valid JSON ({error}); write it again."
-        ) from None
+    content = read_json(
+        path, hint="a data folder holds panoptic.json, images/ and panoptic/"
+    )
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(
             content.get(key), list
@@ -105,27 +117,28 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def read_categories(content: dict, path: Path) -> Categories:
-    """Return the classes that the JSON lists."""
-    try:
-        return Categories(
-            [
-                Category(
-                    c["id"],
-                    c["name"],
-                    bool(c["isthing"]),
-                    tuple(c.get("color", (128, 128, 128))),
-                )
-                for c in content["categories"]
-            ]
-        )
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: a category cannot be read ({error}); each needs id, "
-            "name and isthing, and color, if given, is three numbers."
-        ) from None
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+@dataclass(slots=True)
+class _Image:
+    id: ImageId
+    file_name: Text
+    width: Side | None = None
+    height: Side | None = None
+
+
+@dataclass(slots=True)
+class _Segment:
+    id: SegmentId
+    category_id: CategoryId
+    iscrowd: Flag = False
+    bbox: Any = None
+    area: Any = None
+
+
+@dataclass(slots=True)
+class _Annotation:
+    image_id: ImageId
+    file_name: Text
+    segments_info: list[_Segment]
 
 
 def read_entries(
@@ -133,149 +146,164 @@ def read_entries(
 ) -> Iterator[Entry | str]:
     """Yield an Entry for each picture that is in order, else its problems."""
     path = files.annotations
-    annotations: dict[int, dict] = {}
-    for annotation in content["annotations"]:
-        kinds = {"image_id": int, "file_name": str, "segments_info": list}
-        if wrong := _lacks(annotation, kinds, "an annotation"):
-            yield f"{path}: {wrong}"
-        elif annotation["image_id"] in annotations:
-            yield (
-                f"{path} annotates image {annotation['image_id']} twice; "
-                "keep one."
-            )
-        else:
-            annotations[annotation["image_id"]] = annotation
+    images: dict[str, _Image] = {}
+    for raw in content["images"]:
+        what = f"image {_of(raw, 'file_name')}"
+        image, problems = _read(_Image, raw, path, what)
+        if image and str(image.id) in images:
+            problems = [f"{path} lists image {image.id} twice; keep one."]
+        elif image:
+            images[str(image.id)] = image
+        yield from problems
+    annotations: dict[str, _Annotation | None] = {}
+    broken = set()
+    for raw in content["annotations"]:
+        number = str(_of(raw, "image_id"))  # of some files a text
+        name = images[number].file_name if number in images else number
+        what = f"{_ANNOTATION}image {name}"
+        annotation, problems = _read(_Annotation, raw, path, what)
+        if number in annotations:
+            problems = [f"{path} annotates image {number} twice; keep one."]
+        elif number in images:
+            annotations[number] = annotation
+            broken |= {number} if problems else set()
+        elif not problems:
+            problems = [
+                f"{path} annotates image {number}, which is not among its "
+                "images; add or remove it."
+            ]
+        yield from problems
     there = _names_in(files.images), _names_in(files.panoptic)
-    seen = set()
-    for image in content["images"]:
-        if wrong := _lacks(image, {"id": int, "file_name": str}, "an image"):
-            yield f"{path}: {wrong}"
-            continue
-        if image["id"] in seen:
-            yield f"{path} lists image {image['id']} twice; keep one."
-            continue
-        seen.add(image["id"])
-        annotation = annotations.pop(image["id"], None)
-        if annotation is None:
+    for number, image in images.items():
+        if number not in annotations:
             yield (
-                f"{path} has no annotation for image {image['id']} "
-                f"({image['file_name']}); add one or remove the image."
+                f"{path} has no annotation for image {number} "
+                f"({image.file_name}); add one or remove the image."
             )
-            continue
-        problems = [
-            *_missing_files(image, annotation, files, there),
-            *_segment_problems(image, annotation, categories, path),
-        ]
-        yield from problems or [_entry(image, annotation, categories)]
-    for number in annotations:
-        yield (
-            f"{path} annotates image {number}, which is not among its "
-            "images; add or remove it."
-        )
-    if not seen:
+        elif annotation := annotations[number]:
+            problems = [
+                *_missing_files(image, annotation, files, there),
+                *_segment_problems(image, annotation, categories, path),
+            ]
+            if number not in broken and not problems:
+                yield _entry(image, annotation, categories)
+            yield from problems
+    if not content["images"]:
         yield f"{path} lists no image; there is no data."
 
 
-def _entry(image: dict, annotation: dict, categories: Categories) -> Entry:
+def _of(raw, key: str):
+    """Return what an entry of the JSON, if it is one, has for the key."""
+    return raw.get(key) if isinstance(raw, dict) else None
+
+
+_ANNOTATION = "the annotation of "
+
+
+def _read(kind: type, raw, path: Path, what: str) -> tuple[Any, list[str]]:
+    """Return an entry of the JSON, or None, and what is wrong with it.
+
+    Where that is some of its segments, the entry has the others.
+    """
+    try:
+        return checked(kind, raw), []
+    except ValidationError as error:
+        problems, bad = [], set()
+        for place, wrong in faults(error):
+            where = what
+            if len(place) > 1:  # segments_info, number, key
+                bad.add(place[1])
+                segment = raw[place[0]][place[1]]
+                image = what.removeprefix(_ANNOTATION)
+                where = f"segment {_of(segment, 'id')} of {image}"
+                place = place[2:]
+            key = f' "{place[0]}"' if place else ""
+            problems.append(f"{path}: {where}:{key} {wrong}; correct that.")
+    if not bad:
+        return None, problems
+    segments = enumerate(raw["segments_info"])
+    good = {"segments_info": [s for i, s in segments if i not in bad]}
+    return _read(kind, raw | good, path, what)[0], problems
+
+
+def _entry(
+    image: _Image, annotation: _Annotation, categories: Categories
+) -> Entry:
+    segments = annotation.segments_info
     rows = [
-        (
-            s["id"],
-            categories.label(s["category_id"]),
-            bool(s.get("iscrowd", 0)),
-        )
-        for s in annotation["segments_info"]
+        (s.id, categories.label(s.category_id), s.iscrowd) for s in segments
     ]
     size = None
-    if "width" in image and "height" in image:
-        size = image["height"], image["width"]
+    if image.width and image.height:
+        size = image.height, image.width
     return Entry(
-        image["id"],
-        image["file_name"],
-        annotation["file_name"],
+        image.id,
+        image.file_name,
+        annotation.file_name,
         size,
         np.array(rows, np.int32).reshape(-1, 3),
+        np.array([_told(s) for s in segments]).reshape(-1, 5),
     )
 
 
-def _lacks(item, kinds: dict[str, type], what: str) -> str | None:
-    """Return what is wrong with an entry of the JSON, if anything."""
-    for key, kind in kinds.items():
-        value = item.get(key) if isinstance(item, dict) else None
-        if not isinstance(value, kind):
-            return (
-                f'{what} has no "{key}", or a wrong one; '
-                "this is not COCO's panoptic format."
-            )
-    return None
+def _told(segment: _Segment) -> list[float]:
+    """Return bbox and area: NaN if they aren't there, infinite if no such."""
+    told: list[float] = []
+    for value, count in ((segment.bbox, 4), (segment.area, 1)):
+        try:
+            numbers = [float(n) for n in (value if count == 4 else [value])]
+        except (TypeError, ValueError, OverflowError):
+            numbers = [np.nan if value is None else np.inf] * count
+        told += numbers if len(numbers) == count else [np.inf] * count
+    return told
 
 
 def _names_in(folder: Path) -> set[str]:
     """List a folder once: quicker than to ask for each of its files."""
-    return {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        return {p.name for p in folder.iterdir()}
+    except OSError:
+        return set()
 
 
 def _missing_files(
-    image: dict, annotation: dict, files: Files, there: tuple[set, set]
+    image: _Image,
+    annotation: _Annotation,
+    files: Files,
+    there: tuple[set, set],
 ) -> Iterator[str]:
-    wanted = image["file_name"], annotation["file_name"]
+    wanted = image.file_name, annotation.file_name
     for file, folder, names in zip(wanted, files[1:], there, strict=True):
-        if file not in names and not (folder / file).is_file():
+        if file not in names and not _is_file(folder / file):
             yield (
                 f"{folder / file} is missing, though {files.annotations} "
                 "lists it; add the file or remove its entry."
             )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for any file
+        return False
+
+
 def _segment_problems(
-    image: dict, annotation: dict, categories: Categories, path: Path
+    image: _Image,
+    annotation: _Annotation,
+    categories: Categories,
+    path: Path,
 ) -> Iterator[str]:
-    picture = image["file_name"]
-    sides = [image.get(side, 1) for side in ("width", "height")]
-    if not all(isinstance(side, int) and side > 0 for side in sides):
-        yield (
-            f"{path}: image {picture} has the size {sides[0]} x {sides[1]}; "
-            "width and height are whole numbers."
-        )
-        return
     seen = set()
-    for segment in annotation["segments_info"]:
-        name = segment.get("id") if isinstance(segment, dict) else None
-        where = f"{path}: segment {name} of image {picture}"
-        if not isinstance(name, int) or not 0 < name < 2**24:
-            yield (
-                f"{where}: an id must be a whole number from 1 to "
-                f"{2**24 - 1}, because a PNG color holds it."
-            )
-            continue
-        if name in seen:
+    for segment in annotation.segments_info:
+        where = f"{path}: segment {segment.id} of image {image.file_name}"
+        if segment.id in seen:
             yield f"{where} is listed twice; ids are unique."
-        seen.add(name)
-        what = f"segment {name} of image {picture}"
-        if wrong := _lacks(segment, {"category_id": int}, what):
-            yield f"{path}: {wrong}"
-            continue
+        seen.add(segment.id)
         try:
-            categories.label(segment["category_id"])
+            categories.label(segment.category_id)
         except DataError as error:
             yield f"{where}: {error}"
-        if "bbox" in segment and (wrong := _wrong_box(segment, image)):
-            yield f"{where} {wrong}"
-
-
-def _wrong_box(segment: dict, image: dict) -> str | None:
-    """Return what is wrong with a segment's box, if anything."""
-    box = segment["bbox"]
-    try:
-        x, y, w, h = (float(side) for side in box)
-    except (TypeError, ValueError):
-        return f"has the box {box}; a box is the numbers x, y, width, height."
-    width, height = image.get("width", np.inf), image.get("height", np.inf)
-    if min(x, y, w, h) < 0 or x + w > width or y + h > height:
-        return (
-            f"has the box {box}, which leaves the picture of "
-            f"{width} x {height} pixels; correct it."
-        )
-    return None
 
 
 def ids_to_rgb(id_map: Tensor) -> np.ndarray:
@@ -320,11 +348,16 @@ def read_ids(path: Path) -> Tensor:
     return rgb_to_ids(np.frombuffer(pixels, np.uint8).reshape(size))
 
 
-def read_sample(entry: Entry, files: Files) -> tuple[Sample | None, list[str]]:
-    """Return the sample of an entry, if it can be read, and its problems."""
+def read_sample(
+    entry: Entry, files: Files, upright: bool = True
+) -> tuple[Sample | None, list[str]]:
+    """Return the sample of an entry, if it can be read, and its problems.
+
+    upright: whether a picture is turned as its orientation tag says.
+    """
     png = files.panoptic / entry.png_name
     try:
-        image = read_image(files.images / entry.file_name)
+        image = read_image(files.images / entry.file_name, upright)
         id_map = read_ids(png)
     except ImageError as error:
         return None, [str(error)]
@@ -360,15 +393,22 @@ def _size_problems(
     entry: Entry, files: Files, image: Tensor, id_map: Tensor
 ) -> Iterator[str]:
     (height, width), (h, w) = image.shape[1:], id_map.shape
+    path = files.images / entry.file_name
+    turn = ""
+    if (width, height) in (entry.size, (h, w)) and read_orientation(path) > 4:
+        turn = (
+            "; the picture's orientation tag turns it on its side, and "
+            "--as-stored reads it unturned"
+        )
     if (h, w) != (height, width):
         yield (
             f"{files.panoptic / entry.png_name} has {w} x {h} pixels but "
             f"its picture {entry.file_name} has {width} x {height}; they "
-            "must be of one size."
+            f"must be of one size{turn}."
         )
     if entry.size not in (None, (height, width)):
         yield (
-            f"{files.images / entry.file_name} has {width} x {height} pixels "
+            f"{path} has {width} x {height} pixels "
             f"but {files.annotations} says {entry.size[1]} x "
-            f"{entry.size[0]}; correct the JSON."
+            f"{entry.size[0]}; correct the JSON{turn}."
         )

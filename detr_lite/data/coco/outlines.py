@@ -19,18 +19,28 @@ def mask_of_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
 
     polygons: x, y, x, y, ... each, in pixels; size: (H, W) of the picture.
     A polygon may leave the picture, but not by more than the picture's size.
+    One of fewer than three points covers nothing and is left out.
     ValueError says what is wrong, as the middle of a sentence.
     """
     from pycocotools import mask as coder
 
+    polygons = [p for p in polygons if not _is_short(p)]
     if not polygons:
-        raise ValueError("it has no polygon")
+        raise ValueError("it is empty, without a polygon of three points")
     for polygon in polygons:
         _check_polygon(polygon, size)
     with warnings.catch_warnings():  # its C code is older than numpy 2
         warnings.simplefilter("ignore", DeprecationWarning)
         runs = coder.merge(coder.frPyObjects(polygons, *size))
         return coder.decode(runs).astype(bool)
+
+
+def _is_short(polygon) -> bool:
+    return (
+        isinstance(polygon, list)
+        and len(polygon) in (0, 2, 4)
+        and not any(isinstance(x, list) for x in polygon)
+    )
 
 
 def _check_polygon(polygon, size: tuple[int, int]) -> None:
