@@ -283,7 +283,7 @@ def test_a_classs_ap_counts_all_of_its_boxes():
     relative = xyxy_to_cxcywh(boxes / 100)
     labels, crowd = torch.tensor([0, 0]), torch.tensor([False, False])
     ap.update((100, 100), scores, relative, labels, boxes, crowd)
-    assert ap.result()["per_class"][0] == pytest.approx(1.0)
+    assert ap.compute()["per_class"][0] == pytest.approx(1.0)
 
 
 def test_ap_of_crowds_alone_is_no_number():
@@ -291,7 +291,7 @@ def test_ap_of_crowds_alone_is_no_number():
     box = torch.tensor([[0.0, 0, 20, 20]])
     one, true = torch.tensor([[0.9]]), torch.tensor([True])
     ap.update((100, 100), one, box / 100, torch.tensor([0]), box, true)
-    result = ap.result()
+    result = ap.compute()
     assert result["box_ap"] != result["box_ap"]  # NaN
     assert ap.segments == 0
 

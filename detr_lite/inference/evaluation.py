@@ -128,7 +128,7 @@ def _figures(
         isthing = [c.isthing for c in model.categories]
         size = batch.padded_size
         found = panoptic_results(
-            output, isthing, size, batch.sizes, sizes, mode
+            output, isthing, size, batch.sizes, sizes, mode=mode
         )
     else:
         columns = to_host(scores, output.boxes)

@@ -197,7 +197,7 @@ class PanopticModel(Predicts, PanopticDETR):
             batch.padded_size,
             batch.sizes,
             [tuple(image.shape[1:]) for *_, image in batch.items],
-            mode,
+            mode=mode,
         )
         indices = output.image_index.tolist(), output.query_index.tolist()
         rows = {pair: r for r, pair in enumerate(zip(*indices, strict=True))}
