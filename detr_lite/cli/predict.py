@@ -59,12 +59,12 @@ def run(args) -> None:
             f"{args.model} makes no masks that could be merged; leave --mode "
             "out."
         )
-    mode = {"mode": args.mode} if args.mode else {}
+    options = {"threshold": args.threshold}
+    if args.mode:
+        options["mode"] = args.mode
     # `with` takes the bar away before an error is printed where it stood.
     with tqdm(paths, "predict", leave=False, disable=None) as bar:
-        predictions = (
-            (path, model.predict(path, args.threshold, **mode)) for path in bar
-        )
+        predictions = ((path, model.predict(path, **options)) for path in bar)
         write_predictions(
             predictions,
             used(model.categories),

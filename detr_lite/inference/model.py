@@ -325,10 +325,11 @@ def tuned(
     Weights that lie in memory alike are shared, not copied.
     load_report: that of the new model (default: the old one's).
     """
-    report = load_report or model.load_report
+    report = model.load_report if load_report is None else load_report
     with torch.device("meta"):
         other = build_model(model.config, model.categories, speed, report)
     other.load_state_dict(model.state_dict(), assign=True)
+    other.threshold = model.threshold
     order = memory_format(model.config)
     if not speed.channels_last:
         order = torch.contiguous_format
