@@ -422,18 +422,20 @@ def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
 def test_a_mode_is_passed_on(monkeypatch, data, model_file):
     modes = []
 
-    def panoptic_segmentation(*args):
-        modes.append(args[-1])
-        return own(*args)
+    def panoptic_maps(*args, mode):
+        modes.append(mode)
+        return own(*args, mode=mode)
 
-    own = panoptic.panoptic_segmentation
-    monkeypatch.setattr(panoptic, "panoptic_segmentation",
-                        panoptic_segmentation)  # fmt: skip
+    own = panoptic.panoptic_maps
+    monkeypatch.setattr(panoptic, "panoptic_maps", panoptic_maps)
     for mode in ("union", "original"):
-        run("evaluate", "--model", model_file, "--data", data, "--mode", mode)
-        run("predict", data / "images", "--model", model_file, "--mode", mode,
-            "--out", mode)  # fmt: skip
-    assert modes == ["union"] * 6 + ["original"] * 6
+        for command in ("evaluate", "predict"):
+            modes.clear()
+            where = ["--data", data]
+            if command == "predict":
+                where = [data / "images", "--out", mode]
+            run(command, *where, "--model", model_file, "--mode", mode)
+            assert set(modes) == {mode}
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

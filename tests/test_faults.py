@@ -232,7 +232,7 @@ def test_bytes_reversed_loses_every_segment(shipped, some):
                 sample.id_map,
                 dict(zip(ids, labels, strict=True)),
             )
-        return quality.result()["pq"]
+        return quality.compute()["pq"]
 
     assert png_pq() > 0.8
     # No id is one of the listed segments' any more.

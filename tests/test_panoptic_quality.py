@@ -107,14 +107,14 @@ def test_quality_equals_torchmetrics(seed, void):
         theirs.update(as_colors(*found), as_colors(*truth))
     quality = counted(made)
     for label, (pq, sq, rq) in enumerate(theirs.compute().tolist()):
-        mine = quality.result([label])
+        mine = quality.compute([label])
         assert mine["pq"] == pytest.approx(pq, abs=1e-9)
         assert mine["sq"] == pytest.approx(sq, abs=1e-9)
         assert mine["rq"] == pytest.approx(rq, abs=1e-9)
     mean = TheirQuality(set(range(CLASSES)), set(), return_sq_and_rq=True)
     for found, truth in made:
         mean.update(as_colors(*found), as_colors(*truth))
-    result = quality.result()
+    result = quality.compute()
     assert [result[k] for k in ("pq", "sq", "rq")] == pytest.approx(
         mean.compute().tolist(), abs=1e-9
     )
@@ -271,13 +271,13 @@ def test_a_thousand_perturbed_results_score_as_panopticapi_has_it():
             )  # fmt: skip
         assert counts(one) == pytest.approx(table, abs=1e-9), seed
         if table[:, 1:].any():
-            result = one.result()
+            result = one.compute()
             assert [*result.values()] == pytest.approx(
                 averages(table), abs=1e-9
             ), seed
         rows.append(table)
     assert counts(ours) == pytest.approx(theirs, abs=1e-9)
-    assert [*ours.result().values()] == pytest.approx(
+    assert [*ours.compute().values()] == pytest.approx(
         averages(theirs), abs=1e-9
     )
     # Of everything there was enough, so that agreement means something.
@@ -293,6 +293,20 @@ def quality_of(found_map, found, true_map, true, crowd=()):
     return quality
 
 
+def test_pictures_that_were_counted_apart_are_added_up():
+    whole, first, rest = (PanopticQuality(CLASSES) for _ in range(3))
+    for seed in range(30):
+        found, truth, crowd = perturbed(seed)
+        for quality in (whole, first if seed < 10 else rest):
+            quality.update(
+                torch.from_numpy(found[0]), found[1],
+                torch.from_numpy(truth[0]), truth[1], crowd,
+            )  # fmt: skip
+    first.add(rest)
+    assert counts(first) == pytest.approx(counts(whole))
+    assert first.compute() == pytest.approx(whole.compute())
+
+
 def test_perfect_predictions_give_one():
     for _, (true_map, true) in pictures(3, 5, void=True):
         renamed = torch.from_numpy(np.where(true_map, true_map + 40, 0))
@@ -300,7 +314,7 @@ def test_perfect_predictions_give_one():
         quality = PanopticQuality(CLASSES)
         quality.update(renamed, found, torch.from_numpy(true_map), true)
         if true:
-            assert quality.result() == {"pq": 1.0, "sq": 1.0, "rq": 1.0}
+            assert quality.compute() == {"pq": 1.0, "sq": 1.0, "rq": 1.0}
 
 
 def test_an_overlap_of_exactly_one_half_is_no_match():
@@ -332,21 +346,21 @@ def test_void_in_the_prediction_does_not_excuse_a_miss():
 def test_pq_is_sq_times_rq_for_each_class():
     quality = counted(pictures(8, 10, void=True))
     for label in range(CLASSES):
-        result = quality.result([label])
+        result = quality.compute([label])
         assert result["pq"] == pytest.approx(result["sq"] * result["rq"])
 
 
 def test_classes_that_do_not_occur_are_left_out_of_the_mean():
     quality = quality_of([[1, 1]], {1: 2}, [[5, 5]], {5: 2})
-    assert quality.result()["pq"] == 1.0
-    assert quality.result([0, 1]) == {"pq": 0.0, "sq": 0.0, "rq": 0.0}
+    assert quality.compute()["pq"] == 1.0
+    assert quality.compute([0, 1]) == {"pq": 0.0, "sq": 0.0, "rq": 0.0}
 
 
 def test_ids_as_large_as_a_png_holds_are_counted():
     big = 2**24 - 1
     quality = quality_of([[big, 1]], {big: 0, 1: 1}, [[big, 1]],
                          {big: 0, 1: 1})  # fmt: skip
-    assert quality.result()["pq"] == 1.0
+    assert quality.compute()["pq"] == 1.0
 
 
 def test_runs_of_pixels_go_on_from_row_to_row():
