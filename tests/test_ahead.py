@@ -55,8 +55,7 @@ def test_an_error_reaches_whoever_asks_for_the_result(most):
 
     found, threads = [], threading.active_count()
     with pytest.raises(Trouble):
-        for result in ahead(work, range(1000), most=most):
-            found.append(result)
+        found.extend(ahead(work, range(1000), most=most))
     assert found == [0, 1, 2, 3, 4]
     assert threading.active_count() == threads
     ended = len(begun)
@@ -72,8 +71,7 @@ def test_an_error_of_the_items_reaches_the_consumer_too():
 
     found = []
     with pytest.raises(Trouble):
-        for result in ahead(str, items(), most=1):
-            found.append(result)
+        found.extend(ahead(str, items(), most=1))
     assert found == ["0", "1"]
 
 
