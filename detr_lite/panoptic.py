@@ -295,7 +295,8 @@ def panoptic_results(
     queries, masks, missing = in_rows(output, len(sizes))
     labels, scores, boxes = answers_of(output, queries, missing)
     places = padded_size, sizes, out_sizes
-    maps = panoptic_maps(labels, masks, isthing, *places, mode, min_area)
+    how = {"mode": mode, "min_area": min_area}
+    maps = panoptic_maps(labels, masks, isthing, *places, **how)
     id_maps, *columns = to_host(*maps, labels, scores, boxes)
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
     return [

@@ -21,10 +21,10 @@ from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.detr import DetrOutput
 from detr_lite.errors import DataError
-from detr_lite.inference import evaluation
+from detr_lite.inference import batches
 from detr_lite.inference.box_ap import BoxAP
 from detr_lite.inference.evaluation import evaluate, to_json
-from detr_lite.panoptic import panoptic_results
+from detr_lite.inference.model import PanopticModel
 from detr_lite.panoptic_detr import PanopticOutput
 from detr_lite.targets import boxes_from_id_map
 
@@ -165,23 +165,27 @@ def test_ap_equals_a_run_of_pycocotools_by_hand():
 
 
 class Oracle(nn.Module):
-    """A model that knows a split by heart."""
+    """A model that knows a split by heart, and the sizes that it was given."""
 
     config = replace(CONFIG, num_queries=9)
     categories = SCENE_CATEGORIES
+    threshold = 0.5
+    run = PanopticModel.run
 
     def __init__(self, split):
         super().__init__()
-        self.split, self.next = split, 0
+        self.split, self.next, self.sizes = split, 0, []
+        self.padded = split[0].id_map.shape
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def forward(self, images, padding_mask):
+    def forward(self, images, padding_mask, keep=None):
         assert not self.training
         self.padded = images.shape[2:]
+        self.sizes.append(tuple(images.shape[2:]))
         rows = [self.answer() for _ in images]
         detection = DetrOutput(
-            torch.stack([logits for logits, _, _ in rows]),
-            torch.stack([boxes for _, boxes, _ in rows]),
+            torch.stack([logits for logits, _, _ in rows])[None],
+            torch.stack([boxes for _, boxes, _ in rows])[None],
             *[None] * 5,
         )
         counts = torch.tensor([len(masks) for *_, masks in rows])
@@ -239,11 +243,15 @@ class TwoSizes(Part):
         )
 
 
-def test_padding_of_the_smaller_picture_costs_nothing(scenes):
+@pytest.mark.parametrize(
+    ("exact", "sizes"), [(True, [(96, 96), (96, 160)]), (False, [(96, 160)])]
+)
+def test_padding_of_the_smaller_picture_costs_nothing(scenes, exact, sizes):
     split = TwoSizes(scenes, [0, 1])
     oracle = Oracle(split)
+    oracle.config = replace(oracle.config, exact_padding=exact)
     result = evaluate(oracle, split)
-    assert oracle.padded == (96, 160)
+    assert oracle.sizes == sizes
     assert result.metrics == pytest.approx(dict.fromkeys(result.metrics, 1.0))
 
 
@@ -282,20 +290,31 @@ def test_batch_size_does_not_change_the_figures(sure_model, scenes):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "together"), [(10**9, 32), (3 * 96 * 160, 3), (100, 1)]
+    ("pixels", "together"),
+    [(10**9, [8]), (3 * 96 * 160, [3, 3, 2]), (100, [1] * 8)],
 )
 def test_large_pictures_are_evaluated_few_at_a_time(
     sure_model, scenes, monkeypatch, pixels, together
 ):
-    monkeypatch.setattr(evaluation, "PIXELS", pixels)
+    monkeypatch.setitem(batches.PIXELS, "cpu", pixels)
     seen = []
-    evaluate(
-        sure_model,
-        scenes,
-        masks=False,
-        progress=lambda starts: seen.append(starts.step) or starts,
+    sure_model.detr.register_forward_hook(
+        lambda module, given, output: seen.append(len(given[0]))
     )
-    assert seen == [together]
+    evaluate(sure_model, scenes, masks=False)
+    assert seen == together
+
+
+def test_the_progress_is_that_of_the_pictures(sure_model, scenes):
+    seen = []
+
+    def progress(pictures):
+        for number in pictures:
+            seen.append(number)
+            yield number
+
+    evaluate(sure_model, scenes, 3, masks=False, progress=progress)
+    assert seen == [*range(8)]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -388,13 +407,42 @@ def test_a_class_that_the_data_lack_costs_only_what_it_covers(scenes):
     assert result.metrics["pq"] == pytest.approx(mean)
 
 
-def test_the_mode_of_the_argmax_reaches_it(tiny_model, scenes, monkeypatch):
-    heard = []
+def test_results_are_told_and_merged_as_the_mode_says(sure_model, scenes):
+    split, found = Part(scenes, range(3)), {}
+    for mode in ("union", "original"):
+        heard = []
+        evaluate(
+            sure_model,
+            split,
+            mode=mode,
+            results=lambda sample, result, heard=heard: heard.append(
+                (sample.name, result.id_map)
+            ),
+        )
+        assert [name for name, _ in heard] == [s.name for s in split]
+        found[mode] = [id_map for _, id_map in heard]
+        wanted = sure_model.predict([s.image for s in split], mode=mode)
+        for mine, other in zip(found[mode], wanted, strict=True):
+            assert torch.equal(mine, other.id_map)
+    assert not all(map(torch.equal, *found.values()))
 
-    def results(*arguments, mode):
-        heard.append(mode)
-        return panoptic_results(*arguments, mode=mode)
 
-    monkeypatch.setattr(evaluation, "panoptic_results", results)
-    evaluate(tiny_model, Part(scenes, range(2)), mode="original")
-    assert heard == ["original"]
+def test_a_split_that_was_counted_in_parts_is_added_up(scenes):
+    """For boxes, pictures; for PQ, sums."""
+    images = [Oracle(Part(scenes, [i])).answer() for i in range(3)]
+    whole, first, rest = BoxAP(8), BoxAP(8), BoxAP(8)
+    for i, (logits, boxes, _) in enumerate(images):
+        sample = scenes[i]
+        for run in (whole, rest if i else first):
+            run.update(
+                (96, 96),
+                logits.softmax(-1)[:, :-1],
+                boxes + 0.01 * i,
+                sample.labels,
+                sample.boxes(),
+                sample.crowd,
+            )
+    first.add(rest)
+    assert first.segments == whole.segments
+    assert repr(first.compute()) == repr(whole.compute())
+    assert 0 < first.compute()["box_ap"] < 1

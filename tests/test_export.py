@@ -107,9 +107,7 @@ def test_names_and_free_sizes(session):
 def test_pictures_without_padding_are_as_in_the_package(
     exported, session, size
 ):
-    """Also where the package takes padded pictures apart."""
     model = exported[0].eval()
-    assert model.detr.backbone[0].exact_padding
     images, padding_mask = batch(*size)
     found = run(session, images, padding_mask)
     with torch.no_grad():
@@ -125,7 +123,7 @@ def test_pictures_without_padding_are_as_in_the_package(
 
 
 def test_padded_pictures_are_as_in_the_original(session):
-    model = small_model(exact_padding=False).eval()
+    model = small_model().eval()
     images, padding_mask = batch(3, 104, 150)
     padding_mask[1, 60:] = True
     padding_mask[1, :, 99:] = True
@@ -169,7 +167,6 @@ def test_the_report_says_what_was_measured(exported):
 def test_the_model_is_left_as_it_was(exported):
     model = exported[0]
     again = small_model()
-    assert model.detr.backbone[0].exact_padding
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -316,7 +316,7 @@ def test_a_mask_head_can_be_added_to_250_classes(tmp_path):
     assert len(model.load_report.missing) == 32
     assert "32 tensors are not in the file" in str(model.load_report)
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
-    assert model.predict(image, 0.0).id_map.shape == (64, 64)
+    assert model.predict(image, threshold=0.0).id_map.shape == (64, 64)
 
 
 def test_a_mask_head_on_91_classes_of_things_is_refused_with_advice(boxes):

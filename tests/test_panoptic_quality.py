@@ -295,6 +295,20 @@ def quality_of(found_map, found, true_map, true, crowd=()):
     return quality
 
 
+def test_pictures_that_were_counted_apart_are_added_up():
+    whole, first, rest = (PanopticQuality(CLASSES) for _ in range(3))
+    for seed in range(30):
+        found, truth, crowd = perturbed(seed)
+        for quality in (whole, first if seed < 10 else rest):
+            quality.update(
+                torch.from_numpy(found[0]), found[1],
+                torch.from_numpy(truth[0]), truth[1], crowd,
+            )  # fmt: skip
+    first.add(rest)
+    assert counts(first) == pytest.approx(counts(whole))
+    assert first.compute() == pytest.approx(whole.compute())
+
+
 def test_perfect_predictions_give_one():
     for _, (true_map, true) in pictures(3, 5, void=True):
         renamed = torch.from_numpy(np.where(true_map, true_map + 40, 0))

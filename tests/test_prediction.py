@@ -206,11 +206,16 @@ def test_threads_predict_with_thresholds_of_their_own(sure_model, scenes):
     """They share a model, and nothing on it changes."""
     pictures = [scenes[i].image for i in range(4)]
     jobs = [(p, t) for p in pictures for t in (0.0, 0.9999)] * 3
-    wanted = [sure_model.predict(p, t).id_map for p, t in jobs]
+
+    def predict(job):
+        picture, threshold = job
+        return sure_model.predict(picture, threshold=threshold).id_map
+
+    wanted = [predict(job) for job in jobs]
     assert len({m.unique().numel() for m in wanted}) > 1
     with ThreadPoolExecutor(4) as pool:
-        found = [*pool.map(lambda job: sure_model.predict(*job), jobs)]
-    assert all(f.id_map.equal(w) for f, w in zip(found, wanted, strict=True))
+        found = [*pool.map(predict, jobs)]
+    assert all(map(torch.equal, found, wanted))
     assert sure_model.threshold == sure_model.config.threshold
 
 

@@ -1,10 +1,10 @@
-"""Settings that trade: near the exact answer, and undone by the next."""
+"""Settings that trade: near the exact answer, on a model of their own."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from support import CONFIG, TWO_CLASSES, randomized
+from support import CONFIG, TWO_CLASSES, randomized, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.batch import pad_images
@@ -12,8 +12,8 @@ from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import ConfigError
 from detr_lite.inference import loading as weights
 from detr_lite.inference.loading import load_model
-from detr_lite.inference.model import build_model
-from detr_lite.inference.options import Speed, device_named, tuned
+from detr_lite.inference.model import build_model, tuned
+from detr_lite.inference.options import Speed, device_named
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.panoptic_detr import all_queries
 
@@ -24,36 +24,53 @@ def inputs(scenes):
 
 
 @torch.no_grad()
-def test_bf16_is_near_float32_and_undone_by_the_default(tiny_model, inputs):
+def test_bf16_is_near_float32_and_leaves_the_model_as_it_is(
+    tiny_model, inputs
+):
     wanted = tiny_model(*inputs, all_queries)
-    tuned(tiny_model, Speed(precision="bf16"))
-    found = tiny_model(*inputs, all_queries)
-    assert tiny_model.detr(*inputs).boxes.dtype == torch.float32
+    fast = tuned(tiny_model, Speed(precision="bf16"))
+    found = fast(*inputs, all_queries)
     for name in ("class_logits", "boxes", "mask_logits"):
         mine, exact = getattr(found, name), getattr(wanted, name)
         assert mine.dtype == torch.float32
         assert not torch.equal(mine, exact)  # it did compute in bf16
         assert (mine - exact).norm() < 0.05 * exact.norm()
     assert found.detection.pyramid.res2.dtype == torch.bfloat16
-    tuned(tiny_model, Speed())
-    assert torch.equal(
-        tiny_model(*inputs, all_queries).mask_logits, wanted.mask_logits
-    )
+    for model in (tiny_model, tuned(fast, Speed())):
+        again = model(*inputs, all_queries)
+        assert torch.equal(again.mask_logits, wanted.mask_logits)
+
+
+def test_a_tuned_model_is_the_same_but_for_its_settings(tiny_model):
+    """Its weights are shared: a second model costs no memory."""
+    tiny_model.threshold = 0.3
+    speed = Speed(precision="bf16", chunk=3)
+    fast = tuned(tiny_model, speed)
+    assert fast.speed == speed
+    assert type(fast) is type(tiny_model)
+    assert fast.config == tiny_model.config
+    assert fast.categories == tiny_model.categories
+    assert fast.threshold == 0.3
+    assert same_weights(fast, tiny_model)
+    mine, theirs = fast.state_dict(), tiny_model.state_dict()
+    assert all(mine[n].data_ptr() == t.data_ptr() for n, t in theirs.items())
+    assert not fast.training
+    assert tuned(tiny_model.train(), speed).training
 
 
 @torch.no_grad()
 def test_bf16_ends_where_the_model_fails(tiny_model, inputs):
-    tuned(tiny_model, Speed(precision="bf16"))
+    fast = tuned(tiny_model, Speed(precision="bf16"))
     with pytest.raises(RuntimeError):
-        tiny_model(inputs[0][:, :2], inputs[1])
+        fast(inputs[0][:, :2], inputs[1])
     assert not torch.is_autocast_enabled("cpu")
 
 
 def test_the_shipped_model_sees_the_same_in_bf16(scenes):
     model = load_model("scenes", "cpu")
-    exact = [model.predict(scenes[i].image) for i in range(4)]
-    tuned(model, Speed(precision="bf16"))
-    found = [model.predict(scenes[i].image) for i in range(4)]
+    fast = tuned(model, Speed(precision="bf16"))
+    images = [scenes[i].image for i in range(4)]
+    exact, found = model.predict(images), fast.predict(images)
     assert found[0].attention_maps.dtype == torch.float32
     for mine, other in zip(found, exact, strict=True):
         assert [s.label for s in mine.segments] == [
@@ -64,13 +81,19 @@ def test_the_shipped_model_sees_the_same_in_bf16(scenes):
 
 
 def test_a_model_is_loaded_with_its_settings(scenes):
-    model = load_model("scenes", "cpu", speed=Speed(precision="bf16"))
+    speed = Speed(precision="bf16")
+    model, exact = (
+        load_model("scenes", "cpu", speed=speed),
+        load_model("scenes"),
+    )
+    assert model.speed == speed
+    assert exact.speed == Speed()
+    assert model.load_report == exact.load_report
     image = scenes[0].image
-    found, exact = (m.predict(image) for m in (model, load_model("scenes")))
-    assert not torch.equal(found.attention_maps, exact.attention_maps)
-    tuned(model, Speed())
-    found = model.predict(image)
-    assert torch.equal(found.attention_maps, exact.attention_maps)
+    maps = exact.predict(image).attention_maps
+    assert not torch.equal(model.predict(image).attention_maps, maps)
+    again = tuned(model, Speed()).predict(image)
+    assert torch.equal(again.attention_maps, maps)
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
@@ -96,47 +119,42 @@ def test_fewer_masks_at_a_time_and_their_order_in_memory(inputs):
     model = randomized(build_model(SCENES_CONFIG, SCENE_CATEGORIES)).eval()
     wanted = model(*inputs, all_queries).mask_logits
     weight = model.mask_head.lay1.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    tuned(model, Speed(channels_last=False, chunk=100))
-    assert weight.is_contiguous()
-    assert model.mask_head.chunk == 100
-    found = model(*inputs, all_queries).mask_logits
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    tuned(model, Speed(chunk=2))
-    assert model.mask_head.chunk == 2
-    tuned(model, Speed())  # pictures are small: all at once
-    assert model.mask_head.chunk is None
+    last = {"memory_format": torch.channels_last}
+    assert weight.is_contiguous(**last)
+    plain = tuned(model, Speed(channels_last=False, chunk=100))
+    assert plain.mask_head.lay1.weight.is_contiguous()
+    assert plain.mask_head.chunk == 100
+    assert weight.is_contiguous(**last)  # as before
+    few = tuned(plain, Speed(chunk=2))
+    assert few.mask_head.chunk == 2
+    assert few.mask_head.lay1.weight.is_contiguous(**last)
+    for other in (plain, few):
+        found = other(*inputs, all_queries).mask_logits
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
-@torch.no_grad()
-def test_compiling_is_of_the_backbone_and_the_transformer(
-    monkeypatch, tiny_model, inputs
-):
-    used = []
-
-    def compiled(call, **options):
-        def counted(*args, **kwargs):
-            used.append(call.__self__)
-            return call(*args, **kwargs)
-
-        return counted
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    tuned(tiny_model, Speed(compile=True))
-    tiny_model(*inputs)
-    detr = tiny_model.detr
-    assert used == [detr.backbone[0].body, detr.transformer]
-    tuned(tiny_model, Speed())
-    tiny_model(*inputs)
-    assert len(used) == 2
+def test_compiling_is_of_the_backbone_and_the_transformer(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        torch, "compile", lambda call, **_: compiled.append(call) or call
+    )
+    model = build_model(CONFIG, SCENE_CATEGORIES)
+    assert not compiled
+    fast = tuned(model, Speed(compile=True))
+    parts = [fast.detr.backbone[0].body, fast.detr.transformer]
+    assert [call.__self__ for call in compiled] == parts
+    tuned(fast, Speed())
+    assert len(compiled) == 2
 
 
 def test_a_detector_has_no_masks_to_make_in_parts(inputs):
     config = replace(CONFIG, num_classes=2, masks=False)
     model = build_model(config, TWO_CLASSES).eval()
-    tuned(model, Speed(precision="bf16"))
+    fast = tuned(model, Speed(precision="bf16"))
     with torch.no_grad():
-        assert model(*inputs).boxes.dtype == torch.float32
+        wanted, found = model(*inputs), fast(*inputs)
+    assert found.boxes.dtype == found.class_logits.dtype == torch.float32
+    assert not torch.equal(found.boxes, wanted.boxes)
 
 
 @pytest.mark.parametrize(

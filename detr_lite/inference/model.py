@@ -52,13 +52,19 @@ class Found:
 class Predicts:
     """What both kinds of models do: predict images, one or many."""
 
-    def predict(self, images, batch_size: int | None = None, **options):
+    def predict(
+        self,
+        images,
+        threshold: float | None = None,
+        batch_size: int | None = None,
+        **options,
+    ):
         """Return what is in one image, or a list of it for several.
 
         images: a path, PIL image, array or tensor (see read_image); or a
             list of such, or a folder of image files.
-        batch_size: images at a time; see usual_batch_size.
         threshold: how sure a query must be, 0 to 1 (default: the model's).
+        batch_size: images at a time; see usual_batch_size.
         mode: of a model that makes masks, what becomes of masks of one
             stuff class: "union" makes one segment of them, "original" does
             as the original's code.
@@ -67,6 +73,7 @@ class Predicts:
             images = pictures_in(Path(images))
         many = isinstance(images, Sequence) and not isinstance(images, str)
         sources = images if many else [images]
+        options["threshold"] = threshold
         results = dict(self.predict_each(sources, batch_size, **options))
         found = [results[number] for number in range(len(sources))]
         return found if many else found[0]
@@ -338,10 +345,11 @@ def tuned(
     Weights that lie in memory alike are shared, not copied.
     load_report: that of the new model (default: the old one's).
     """
-    report = load_report or model.load_report
+    report = model.load_report if load_report is None else load_report
     with torch.device("meta"):
         other = build_model(model.config, model.categories, speed, report)
     other.load_state_dict(model.state_dict(), assign=True)
+    other.threshold = model.threshold
     order = memory_format(model.config)
     if not speed.channels_last:
         order = torch.contiguous_format
