@@ -6,6 +6,7 @@ python tools/bench_tables.py    put them between the marks of the page
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tools" / "bench.json"
@@ -58,6 +59,33 @@ def markdown(*rows: list[str]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def spread(one: dict, form: str = ".3g") -> str:
+    """Return " (lowest to highest)" of a side's seconds in several runs."""
+    seconds = one.get("seconds_of_runs")
+    if seconds is None:
+        return ""
+    return f" ({min(seconds):{form}} to {max(seconds):{form}})"
+
+
+def ratios(case: dict, side: str, key: str = "seconds") -> list[float]:
+    """Return how many times ours a side takes, in each run of a case."""
+    sides = case["ours"], case[side]
+    if key == "seconds" and "seconds_of_runs" in case[side]:
+        ours, others = (one["seconds_of_runs"] for one in sides)
+    else:
+        ours, others = ([one[key]] for one in sides)
+    return [b / a for a, b in zip(ours, others, strict=True)]
+
+
+def times_ours(case: dict, side: str, key: str = "seconds") -> str:
+    """Return the median of the runs' ratios, and their range."""
+    found = ratios(case, side, key)
+    text = f"{median(found):.1f} times"
+    if len(found) > 1:
+        text += f", {min(found):.1f} to {max(found):.1f}"
+    return text
+
+
 def compared(results: dict, key: str, form: str, unit: str) -> str:
     """Return a table of one key: ours, and how many times that the others."""
     rows = [["what", f"ours, {unit}", "savings off", "`transformers`", "load"]]
@@ -65,14 +93,16 @@ def compared(results: dict, key: str, form: str, unit: str) -> str:
         case = results.get(name, {})
         if key not in case.get("ours", {}):
             continue
-        ours = case["ours"][key]
-        row = [label, format(ours, form)]
+        ours = case["ours"]
+        row = [label, format(ours[key], form)]
+        if key == "seconds":
+            row[-1] += spread(ours)
         for side in NAMES:
             if side not in case:
                 row.append("not run")
                 continue
-            other = case[side][key]
-            row.append(f"{other:{form}} ({other / ours:.1f} times)")
+            times = times_ours(case, side, key)
+            row.append(f"{case[side][key]:{form}} ({times})")
         rows.append([*row, str(case["load"])])
     return markdown(*rows)
 
@@ -98,7 +128,7 @@ def targets(results: dict) -> str:
         if case is None:
             continue
         for side, key, aim in aims:
-            factor = case[side][key] / case["ours"][key]
+            factor = median(ratios(case, side, key))
             reached = "yes" if factor >= aim else "no"
             row = [CASES[name], NAMES[side], keys[key]]
             rows.append([*row, f"{aim} times", f"{factor:.1f} times", reached])
