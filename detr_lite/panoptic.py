@@ -126,81 +126,100 @@ def resized_maps(
     return resized.masked_fill_((rows < 0) | (columns < 0), beyond)
 
 
-def panoptic_maps(
-    labels: Tensor,
-    mask_logits: Tensor,
-    isthing: Sequence[bool],
-    padded_size: tuple[int, int],
-    sizes: Sequence[tuple[int, int]],
-    out_sizes: Sequence[tuple[int, int]],
-    mode: str = "union",
-    min_area: int = 4,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Give each pixel of a batch's images to the mask that wants it most.
+class PixelArgmax:
+    """Gives each pixel of a batch's images to the mask that wants it most.
 
     Args:
-        labels: (B, n) classes of the masks; K if there is no such mask.
         mask_logits: (B, n, h, w), at the stride of Res2, padding included.
-        isthing: (K,) whether a label is a thing.
+        first: (B, n), the mask that each one is merged into.
         padded_size: (H, W) of the batch.
         sizes: (H, W) of each image in it, without padding.
         out_sizes: (H, W) of the id maps to return.
-        mode: "union" makes one segment of all masks of a stuff class, as
-            the paper says.  "original" does what the original's code does:
-            it merges, but where that or a small area leaves any mask
-            without pixels, it starts over without merging.
-        min_area: segments of at most this many pixels are removed and their
-            pixels go to the best of the others.
-
-    Returns:
-        The id maps, (B, H, W) int64, 0 where there is no mask, and of each
-        mask its id, 0 if it has no segment of its own, and its area, (B, n).
-
-    Source: paper, section 4.4; PostProcessPanoptic in the original, which
-    forgets to crop the padding off.
     """
-    if mode not in ("union", "original"):
-        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
-    there = labels < len(isthing)
-    flags = torch.tensor([*isthing, True])
-    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
-    nobody = labels.shape[1]
 
-    def assign(alive: Tensor, merge: bool) -> tuple[Tensor, Tensor]:
-        winner = best_masks(mask_logits, alive, padded_size)
-        winner = resized_maps(winner, sizes, out_sizes, nobody).flatten(1)
+    def __init__(self, mask_logits, first, padded_size, sizes, out_sizes):
+        self.mask_logits, self.first = mask_logits, first
+        self.padded_size = padded_size
+        self.sizes, self.out_sizes = sizes, out_sizes
+
+    def __call__(
+        self, alive: Tensor, merge: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return each pixel's mask, (B, H W), and the masks' areas, (B, n).
+
+        alive: (B, n) bool, the masks that take part.  A pixel beyond its
+        image has the number n.
+        """
+        n = alive.shape[1]
+        best = best_masks(self.mask_logits, alive, self.padded_size)
+        best = resized_maps(best, self.sizes, self.out_sizes, beyond=n)
+        best = best.flatten(1)
         if merge:
-            winner = F.pad(first, (0, 1), value=nobody).gather(1, winner)
-        areas = F.pad(torch.zeros_like(first), (0, 1))
-        areas = areas.scatter_add(1, winner, torch.ones_like(winner))
-        return winner, areas[:, :nobody]
-
-    winner, areas = assign(there, merge=True)
-    if mode == "union":
-        # The others only grow by what the small ones lose: one round will
-        # do, and on a GPU it takes less time than to ask whether to.
-        alive = there & (areas.gather(1, first) > min_area)
-        if alive.device.type != "cpu" or not alive.equal(there):
-            winner, areas = assign(alive, merge=True)
-    else:
-        alive, large = there, there & (areas > min_area)
-        while not large.equal(alive):
-            alive = large
-            winner, areas = assign(alive, merge=False)
-            large = alive & (areas > min_area)
-    shown = alive & (areas > 0)
-    numbers = shown.cumsum(1) * shown
-    ids = F.pad(numbers, (0, 1)).gather(1, winner)
-    height, width = map(max, zip(*out_sizes, strict=True))
-    return ids.view(-1, height, width), numbers, areas
+            best = F.pad(self.first, (0, 1), value=n).gather(1, best)
+        areas = best.new_zeros(len(best), n + 1)
+        areas = areas.scatter_add_(1, best, torch.ones_like(best))
+        return best, areas[:, :n]
 
 
-def to_host(*tensors: Tensor) -> list[Tensor]:
-    """Return the tensors on the host, after one wait for all of them."""
-    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-    if tensors[0].is_cuda:
-        torch.cuda.current_stream().synchronize()
-    return copies
+def merged_stuff(
+    argmax: PixelArgmax, alive: Tensor, min_area: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each pixel's mask, the areas, and which masks are left.
+
+    All masks of a stuff class make one segment, as the paper says.  Segments
+    of at most min_area pixels are removed; their pixels go to the best of
+    the others, which therefore only grow: one round will do.
+    """
+    best, areas = argmax(alive)
+    large = alive & (areas.gather(1, argmax.first) > min_area)
+    # A GPU takes less time for the round than to ask it whether to.
+    if alive.device.type != "cpu" or not large.equal(alive):
+        best, areas = argmax(large)
+    return best, areas, large
+
+
+def merged_as_original(
+    argmax: PixelArgmax, alive: Tensor, min_area: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what merged_stuff does, as the original's code has it.
+
+    It merges, but where that or a small area leaves any mask without
+    pixels, it starts over without merging.
+    """
+    best, areas = argmax(alive)
+    large = alive & (areas > min_area)
+    while not large.equal(alive):
+        alive = large
+        best, areas = argmax(alive, merge=False)
+        large = alive & (areas > min_area)
+    return best, areas, alive
+
+
+MODES = {"union": merged_stuff, "original": merged_as_original}
+
+
+def in_rows(
+    output: PanopticOutput, batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the kept queries and masks of each image in a row.
+
+    Returns (B, n) query numbers on the host; (B, n, h, w) mask logits; and
+    (B, n) bool, where an image has fewer than n.
+    """
+    image, query = output.image_index.cpu(), output.query_index.cpu()
+    counts = image.bincount(minlength=batch)
+    place = torch.arange(len(image)) - (counts.cumsum(0) - counts)[image]
+    n = max(int(counts.max()), 1)
+    missing = torch.arange(n) >= counts[:, None]
+    queries = torch.zeros(batch, n, dtype=torch.int64)
+    queries[image, place] = query
+    logits = output.mask_logits
+    image, place, missing = (
+        x.to(logits.device, non_blocking=True) for x in (image, place, missing)
+    )
+    masks = logits.new_zeros(batch, n, *logits.shape[1:])
+    masks[image, place] = logits
+    return queries, masks, missing
 
 
 @torch.no_grad()
@@ -211,54 +230,62 @@ def panoptic_results(
     sizes: Sequence[tuple[int, int]],
     out_sizes: Sequence[tuple[int, int]] | None = None,
     mode: str = "union",
+    min_area: int = 4,
 ) -> list[Panoptic]:
     """Return the panoptic segmentation of each image of a batch.
 
-    padded_size: (H, W) of the batch; sizes: of each image in it, without
-    the padding; out_sizes: of the id maps to return (default: sizes).
+    isthing: (K,), whether a label is a thing; padded_size: (H, W) of the
+    batch; sizes: of each image in it, without the padding; out_sizes: of
+    the id maps to return (default: sizes).
+    mode: how masks of one stuff class are merged, "union" or "original";
+    min_area: the most pixels of a segment that is removed.
+
+    Source: paper, section 4.4; PostProcessPanoptic in the original, which
+    forgets to crop the padding off.
     """
+    if mode not in MODES:
+        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     out_sizes = sizes if out_sizes is None else out_sizes
-    # The masks of each image in a row, the rows as long as the longest.
-    image, query = output.image_index.cpu(), output.query_index.cpu()
-    counts = image.bincount(minlength=len(sizes))
-    place = torch.arange(len(image)) - (counts.cumsum(0) - counts)[image]
-    row_length = max(int(counts.max()), 1)
-    queries = torch.zeros(len(sizes), row_length, dtype=torch.int64)
-    queries[image, place] = query
-    device = output.mask_logits.device
-    image, place, chosen, lengths = (
-        x.to(device, non_blocking=True)
-        for x in (image, place, queries, counts)
-    )
-    shape = (*chosen.shape, *output.mask_logits.shape[1:])
-    masks = output.mask_logits.new_zeros(shape)
-    masks[image, place] = output.mask_logits
+    queries, masks, missing = in_rows(output, len(sizes))
+    chosen = queries.to(masks.device, non_blocking=True)
     scores, labels = (
         x.gather(1, chosen) for x in output.class_logits.softmax(-1).max(-1)
     )
     boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
     # Whatever was kept: a query that says "no object" makes no segment.
-    missing = torch.arange(row_length, device=device) >= lengths[:, None]
     labels = labels.masked_fill(missing, len(isthing))
-    maps = panoptic_maps(
-        labels, masks, isthing, padded_size, sizes, out_sizes, mode=mode
-    )
-    id_maps, *columns = to_host(*maps, labels, scores, boxes)
+    flags = torch.tensor([*isthing, True])
+    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
+    argmax = PixelArgmax(masks, first, padded_size, sizes, out_sizes)
+    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
+    shown = alive & (areas > 0)
+    numbers = shown.cumsum(1) * shown
+    ids = F.pad(numbers, (0, 1)).gather(1, best)
+    ids, *columns = to_host(ids, numbers, areas, labels, scores, boxes)
+    shape = map(max, zip(*out_sizes, strict=True))
+    maps = ids.view(len(ids), *shape).int()
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
     return [
-        Panoptic(id_map[:height, :width].int(), _segments(*row))
+        Panoptic(id_map[:height, :width], _segments(*row))
         for id_map, (height, width), row in zip(
-            id_maps, out_sizes, rows, strict=True
+            maps, out_sizes, rows, strict=True
         )
     ]
 
 
 def _segments(queries, numbers, areas, labels, scores, boxes):
-    """Return the segments of an image from the columns of its masks."""
+    """Return an image's segments from what is known of its masks, (n,)."""
+    rows = zip(queries, numbers, areas, labels, scores, boxes, strict=True)
     return tuple(
         Segment(number, label, score, area, query, tuple(box))
-        for query, number, area, label, score, box in zip(
-            queries, numbers, areas, labels, scores, boxes, strict=True
-        )
+        for query, number, area, label, score, box in rows
         if number
     )
+
+
+def to_host(*tensors: Tensor) -> list[Tensor]:
+    """Return the tensors on the host, after one wait for all of them."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
+    if tensors[0].is_cuda:
+        torch.cuda.current_stream().synchronize()
+    return copies

@@ -94,8 +94,8 @@ class PanopticQuality:
 def _overlaps(predicted: Tensor, true: Tensor) -> dict[tuple[int, int], int]:
     """Return how many pixels each pair of ids shares: (mine, theirs) -> n.
 
-    Most pixels have the ids of the pixel before.  So the pixels are cut
-    into runs, and of the pairs only one for each run has to be sorted.
+    Along a row most pixels have the ids of the pixel before, so the pixels
+    are cut into runs, and each run is counted as a whole.
     """
     if predicted.shape != true.shape:
         raise DataError(
@@ -105,14 +105,11 @@ def _overlaps(predicted: Tensor, true: Tensor) -> dict[tuple[int, int], int]:
     mine, theirs = predicted.cpu().numpy().ravel(), true.cpu().numpy().ravel()
     new = (mine[1:] != mine[:-1]) | (theirs[1:] != theirs[:-1])
     ends = np.append(np.flatnonzero(new), len(mine) - 1)  # of the runs
-    runs = mine[ends].astype(np.int64) << 32 | theirs[ends]
-    pairs, which = np.unique(runs, return_inverse=True)
-    pixels = np.zeros(len(pairs), np.int64)
-    np.add.at(pixels, which, np.diff(ends, prepend=-1))
-    return {
-        (pair >> 32, pair & 0xFFFFFFFF): n
-        for pair, n in zip(pairs.tolist(), pixels.tolist(), strict=True)
-    }
+    shared: dict[tuple[int, int], int] = {}
+    runs = zip(mine[ends].tolist(), theirs[ends].tolist(), strict=True)
+    for pair, length in zip(runs, np.diff(ends, prepend=-1), strict=True):
+        shared[pair] = shared.get(pair, 0) + int(length)
+    return shared
 
 
 def _areas(shared: dict[tuple[int, int], int], side: int) -> dict[int, int]:

@@ -174,7 +174,7 @@ FAULTS: dict[str, Fault] = {
     "stuff_not_merged": Fault(
         "Masks of one stuff class are merged, then the merge is forgotten.",
         "PostProcessPanoptic in the original",
-        "detr_lite.panoptic:panoptic_maps",
+        "detr_lite.panoptic:panoptic_results",
         _stuff_not_merged,
     ),
     "bytes_reversed": Fault(
