@@ -126,12 +126,12 @@ def tensors(config: ModelConfig, image: tuple[int, int], kept: int) -> dict:
     images = torch.zeros(1, 3, *image)
     with torch.inference_mode():
         found = model.detr(images, padding)
-        keep = torch.arange(config.num_queries)[None] < kept
-        output = model.add_masks(found, keep)
+        query = torch.arange(kept)
+        output = model.add_masks(found, torch.zeros_like(query), query)
         ids = panoptic_results(
             output, [True] * config.num_classes, image, [image]
         )[0].id_map
-    layers = len(found.layers)
+    layers = len(found.layer_logits)
     table = {
         "`images`": images,
         "`padding_mask`, of the images": padding,

@@ -39,13 +39,13 @@ from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.inference.loading import load_model
-from detr_lite.inference.model import build_model
-from detr_lite.inference.options import Speed, tuned
+from detr_lite.inference.model import build_model, tuned
+from detr_lite.inference.options import Speed
 from detr_lite.losses import DetectionLoss
 from detr_lite.mask_head import MaskHead
 from detr_lite.matching import HungarianMatcher
 from detr_lite.models import ModelConfig
-from detr_lite.panoptic import panoptic_maps, panoptic_results
+from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.savings.mask_losses import MaskLossInParts
 from detr_lite.targets import Targets
@@ -460,20 +460,17 @@ def post_processing(side: str, config, size, batch) -> Callable:
     masks = torch.nn.functional.interpolate(coarse, small, mode="bicubic")[0]
     logits = torch.full((1, KEPT, config.num_classes + 1), -20.0)
     logits[0, torch.arange(KEPT), labels] = 20
-    output = SimpleNamespace(class_logits=logits, mask_logits=masks)
+    output = SimpleNamespace(
+        class_logits=logits,
+        mask_logits=masks,
+        boxes=torch.rand(1, KEPT, 4),
+        image_index=torch.zeros(KEPT, dtype=torch.int64),
+        query_index=torch.arange(KEPT),
+    )
     if side == "ours":
-
-        def run():
-            ids, numbers, _ = panoptic_maps(
-                *(labels[None], masks[None], things),
-                *(size, [size], [size], "original"),
-            )
-            # Which mask a number belongs to: the other side returns masks.
-            mask_of = torch.zeros(KEPT + 1, dtype=torch.int64)
-            mask_of[numbers[0]] = torch.arange(KEPT)
-            return mask_of[ids[0]]
-
-        return run
+        return lambda: query_maps(
+            panoptic_results(output, things, size, [size], mode="original")
+        )[0]
     return lambda: reference.panoptic_ids(output, 0.5, things, size, size)
 
 
