@@ -11,6 +11,7 @@ compares with it, and its tests that both give the same.
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -65,7 +66,11 @@ def savings_off(model: PanopticDETR):
     That knows no batch without a padding mask, so neither does the model.
     """
     head, detr = model.mask_head, model.detr
-    attention = MultiHeadAttention.forward
+    attentions = [
+        module
+        for module in detr.transformer.modules()
+        if isinstance(module, MultiHeadAttention)
+    ]
     order = torch.contiguous_format
     if not head.lay1.weight.is_contiguous():
         order = memory_format(model.config)
@@ -86,11 +91,14 @@ def savings_off(model: PanopticDETR):
         unfold_norms(model)
         model.to(memory_format=torch.contiguous_format)
         model.mask_head = unsplit(head)
-        MultiHeadAttention.forward = explicit_attention
+        for module in attentions:
+            module.forward = partial(explicit_attention, module)
         yield model
     finally:
         hook.remove()
-        model.mask_head, MultiHeadAttention.forward = head, attention
+        model.mask_head = head
+        for module in attentions:
+            vars(module).pop("forward", None)
         fold_norms(model)
         model.to(memory_format=order)
 
