@@ -31,8 +31,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from functools import partial
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -122,8 +122,8 @@ class Plan:
 
     def release(self) -> None:
         """Give memory back that nothing uses, before another side's turn."""
-        gc.collect()
         if self.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
 
 

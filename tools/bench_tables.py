@@ -451,7 +451,7 @@ def gpu(found: dict | None) -> str:
     parts = [
         f"Measured on: {found['card']}, {found['date']}, "
         f"torch {found['torch']}, transformers {found['transformers']}; "
-        f"the original is {original}. "
+        f"the column of the original is {original}. "
         "Medians of the rounds, and their range.",
         "Tiny sizes, to try it out." if found["small"] else gpu_aims(found),
     ]
