@@ -1,11 +1,12 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test check lint fast weave env weights tables bench lock \
-    clean
+.PHONY: help book test stress check lint fast weave env weights tables \
+    bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make stress   more of what make test has a sample of (20 minutes)"
 	@echo "make check    make lint and make fast: under a minute"
 	@echo "make lint     check style, spelling, imports and types"
 	@echo "make fast     run the fast tests"
@@ -26,6 +27,7 @@ book:
 	@.venv/bin/python tools/build_site.py _build
 	@echo "The site is ready: open _build/html/index.html"
 
+# The other notebooks are run by tests/test_colab.py.
 test:
 	@echo "Running the whole test suite: 1 minute to set up the environment" \
 	    "the first time, then up to 15 minutes on two cores."
@@ -34,8 +36,19 @@ test:
 	    --nbval-current-env --nbval-cell-timeout=1200 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg \
 	    --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-	    --no-loadscope-reorder --junitxml=_build/tests.xml tests book
+	    --no-loadscope-reorder --junitxml=_build/tests.xml \
+	    tests book/06_train_and_evaluate.ipynb
 	@echo "Every test passed; the report is _build/tests.xml"
+
+# Kills at any moment, and inputs made up: all seeds, and new examples of
+# hypothesis, which says how to repeat one that fails.
+stress:
+	@echo "Running fuzz tests and kills: 1 minute to set up the environment" \
+	    "the first time, then 20 minutes on two cores."
+	@tools/setup_env.sh
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --quiet \
+	    -m "stress or hypothesis" --hypothesis-profile=stress \
+	    --numprocesses=auto --maxprocesses=4 --dist=worksteal tests
 
 check: lint fast
 	@echo "All is well; make test runs everything."
@@ -52,12 +65,10 @@ lint:
 
 # Files of tests that take seconds wait for make test; what is new is fast
 # until somebody measures it.
-SLOW = address bench* book build cli colab environment exercises_2 \
-    exercises_3 exercises_4 exercises_6 exercises_7 export faults layouts \
-    loading pages panoptic_original panoptic_quality parity* phases \
-    photographs plain_loop plots* processes recipe_files saving shipped site \
-    train_command training \
-    workflows
+SLOW = address bench* book build cli colab environment exercises export \
+    faults layouts loading pages panoptic_original panoptic_quality parity* \
+    phases photographs plain_loop plots* processes recipe_files saving \
+    shipped site train_command training workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \

@@ -119,6 +119,13 @@ def _shortcut(channels, width, norm, stride):
     )
 
 
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(
+            module.weight, mode="fan_out", nonlinearity="relu"
+        )
+
+
 def _stage(block, depth, channels, width, norm, stride, dilation):
     # The stride, and the dilation so far, belong to the first block.
     blocks = [block(channels, width, norm, stride, dilation, first=1)]
@@ -157,21 +164,14 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
         self.channels = [width * 2**i * block.expansion for i in range(4)]
         self.stride = (8 if dilate_res5 else 16) * (2 if pool else 1)
+        last = (1, 2) if dilate_res5 else (2, 1)
+        rates = ((1, 1), (2, 1), (2, 1), last)  # stride and dilation
         channels = width
-        for i, depth in enumerate(depths):
-            stride, dilation = (1 if i == 0 else 2), 1
-            if i == 3 and dilate_res5:
-                stride, dilation = 1, 2
-            stage = _stage(
-                block, depth, channels, width * 2**i, norm, stride, dilation
-            )
+        for i, (depth, rate) in enumerate(zip(depths, rates, strict=True)):
+            stage = _stage(block, depth, channels, width * 2**i, norm, *rate)
             self.add_module(f"layer{i + 1}", stage)
             channels = self.channels[i]
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_out", nonlinearity="relu"
-                )
+        self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Pyramid:
         """(B, 3, H, W) normalized images -> four feature maps."""

@@ -92,9 +92,7 @@ class DetectionLoss:
     Source: paper, sections 3.1 and A.2; SetCriterion in the original.
     """
 
-    def __init__(
-        self, no_object_weight: float = 0.1, l1: float = 5, giou: float = 2
-    ):
+    def __init__(self, no_object_weight: float = 0.1, l1=5.0, giou=2.0):
         self.no_object_weight = no_object_weight
         self.l1, self.giou = l1, giou
 

@@ -38,7 +38,6 @@ class MaskHead(nn.Module):
         context = width if context is None else context
         first = width + heads
         stages = [context // 2**i for i in range(1, 5)]
-        res2, res3, res4 = pyramid_channels
         self.pyramid = pyramid
         self.lay1, self.gn1 = _stage(first, first)
         self.lay2, self.gn2 = _stage(first, stages[0])
@@ -46,13 +45,10 @@ class MaskHead(nn.Module):
         self.lay4, self.gn4 = _stage(stages[1], stages[2])
         self.lay5, self.gn5 = _stage(stages[2], stages[3])
         self.out_lay = nn.Conv2d(stages[3], 1, 3, padding=1)
-        self.adapter1 = nn.Conv2d(res4, stages[0], 1)
-        self.adapter2 = nn.Conv2d(res3, stages[1], 1)
-        self.adapter3 = nn.Conv2d(res2, stages[2], 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, a=1)
-                nn.init.zeros_(module.bias)
+        self.adapter1 = nn.Conv2d(pyramid_channels[2], stages[0], 1)
+        self.adapter2 = nn.Conv2d(pyramid_channels[1], stages[1], 1)
+        self.adapter3 = nn.Conv2d(pyramid_channels[0], stages[2], 1)
+        self.apply(_initialize)
         with torch.no_grad():
             self.lay1.weight[:, width:] *= map_gain
 
@@ -109,6 +105,12 @@ def _fuse(x: Tensor, features: Tensor) -> Tensor:
     """Bring x to the size of the features and add them."""
     size = features.shape[-2:]
     return F.interpolate(x, size=size, mode="nearest").add_(features)
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_uniform_(module.weight, a=1)
+        nn.init.zeros_(module.bias)
 
 
 def _stage(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.GroupNorm]:

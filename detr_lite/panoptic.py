@@ -222,6 +222,54 @@ def in_rows(
     return queries, masks, missing
 
 
+def answers_of(
+    output: PanopticOutput, queries: Tensor, missing: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return labels and scores, (B, n), and boxes, (B, n, 4), of queries.
+
+    queries, missing: see in_rows.  A missing query says "no object"; as one
+    that is there and says so, it makes no segment.
+    """
+    chosen = queries.to(missing.device, non_blocking=True)
+    scores, labels = output.class_logits.softmax(-1).max(-1)
+    no_object = output.class_logits.shape[-1] - 1
+    labels = labels.gather(1, chosen).masked_fill(missing, no_object)
+    boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+    return labels, scores.gather(1, chosen), boxes
+
+
+def panoptic_maps(
+    labels: Tensor,
+    mask_logits: Tensor,
+    isthing: Sequence[bool],
+    padded_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    out_sizes: Sequence[tuple[int, int]],
+    mode: str = "union",
+    min_area: int = 4,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give each pixel of a batch's images to the mask that wants it most.
+
+    labels: (B, n) classes of the masks, n > 0; K if there is no such mask;
+    mask_logits: (B, n, h, w).  The other arguments are those of
+    panoptic_results.
+
+    Returns the id maps, (B, H, W) int64, 0 where there is no mask, and of
+    each mask its id, 0 if it has no segment of its own, and its area, (B, n).
+    """
+    if mode not in MODES:
+        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
+    flags = torch.tensor([*isthing, True])
+    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
+    argmax = PixelArgmax(mask_logits, first, padded_size, sizes, out_sizes)
+    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
+    shown = alive & (areas > 0)
+    numbers = shown.cumsum(1) * shown
+    ids = F.pad(numbers, (0, 1)).gather(1, best)
+    height, width = map(max, zip(*out_sizes, strict=True))
+    return ids.view(-1, height, width), numbers, areas
+
+
 @torch.no_grad()
 def panoptic_results(
     output: PanopticOutput,
@@ -243,32 +291,17 @@ def panoptic_results(
     Source: paper, section 4.4; PostProcessPanoptic in the original, which
     forgets to crop the padding off.
     """
-    if mode not in MODES:
-        raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     out_sizes = sizes if out_sizes is None else out_sizes
     queries, masks, missing = in_rows(output, len(sizes))
-    chosen = queries.to(masks.device, non_blocking=True)
-    scores, labels = (
-        x.gather(1, chosen) for x in output.class_logits.softmax(-1).max(-1)
-    )
-    boxes = output.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
-    # Whatever was kept: a query that says "no object" makes no segment.
-    labels = labels.masked_fill(missing, len(isthing))
-    flags = torch.tensor([*isthing, True])
-    first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
-    argmax = PixelArgmax(masks, first, padded_size, sizes, out_sizes)
-    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
-    shown = alive & (areas > 0)
-    numbers = shown.cumsum(1) * shown
-    ids = F.pad(numbers, (0, 1)).gather(1, best)
-    ids, *columns = to_host(ids, numbers, areas, labels, scores, boxes)
-    shape = map(max, zip(*out_sizes, strict=True))
-    maps = ids.view(len(ids), *shape).int()
+    labels, scores, boxes = answers_of(output, queries, missing)
+    places = padded_size, sizes, out_sizes
+    maps = panoptic_maps(labels, masks, isthing, *places, mode, min_area)
+    id_maps, *columns = to_host(*maps, labels, scores, boxes)
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
     return [
-        Panoptic(id_map[:height, :width], _segments(*row))
+        Panoptic(id_map[:height, :width].int(), _segments(*row))
         for id_map, (height, width), row in zip(
-            maps, out_sizes, rows, strict=True
+            id_maps, out_sizes, rows, strict=True
         )
     ]
 

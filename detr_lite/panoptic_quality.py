@@ -1,6 +1,6 @@
 """Panoptic quality: how well found and true segments overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -43,29 +43,23 @@ class PanopticQuality:
         id -> label; crowd: the true ids that are crowds.
         """
         shared = _overlaps(predicted_map, true_map)
-        area_mine, area_theirs = _areas(shared, 0), _areas(shared, 1)
-        _check(area_mine, predicted)
-        matched_mine, matched_theirs = set(), set()
-        for (m, t), n in shared.items():
-            # An id of the truth that is not listed is of no class.
-            if t in crowd or t not in true or predicted.get(m) != true[t]:
-                continue
-            union = area_mine[m] + area_theirs[t] - n
-            union -= shared.get((m, VOID), 0)
-            if 2 * n > union:
-                self.tp[true[t]] += 1
-                self.iou[true[t]] += n / union
-                matched_mine.add(m)
-                matched_theirs.add(t)
+        _check(_areas(shared, 0), predicted)
+        found, hit = set(), set()
+        for m, t, iou in _matches(shared, predicted, true, crowd):
+            self.tp[true[t]] += 1
+            self.iou[true[t]] += iou
+            found.add(m)
+            hit.add(t)
         for t, label in true.items():
-            if t not in matched_theirs and t not in crowd:
+            if t not in hit and t not in crowd:
                 self.fn[label] += 1
         # Of several crowds of one class panopticapi knows the last alone.
         crowd_of = {true[t]: t for t in true if t in crowd}
+        areas = _areas(shared, 0)
         for m, label in predicted.items():
             ignored = shared.get((m, VOID), 0)
             ignored += shared.get((m, crowd_of.get(label)), 0)
-            if m not in matched_mine and 2 * ignored <= area_mine[m]:
+            if m not in found and 2 * ignored <= areas[m]:
                 self.fp[label] += 1
 
     def add(self, other: "PanopticQuality") -> None:
@@ -118,6 +112,23 @@ def _areas(shared: dict[tuple[int, int], int], side: int) -> dict[int, int]:
     for pair, n in shared.items():
         areas[pair[side]] = areas.get(pair[side], 0) + n
     return areas
+
+
+def _matches(
+    shared: dict[tuple[int, int], int],
+    predicted: dict[int, int],
+    true: dict[int, int],
+    crowd: Sequence[int],
+) -> Iterator[tuple[int, int, float]]:
+    """Yield each pair of ids that match, (mine, theirs), and their IoU."""
+    area_mine, area_theirs = _areas(shared, 0), _areas(shared, 1)
+    for (m, t), n in shared.items():
+        # An id of the truth that is not listed is of no class.
+        if t in crowd or t not in true or predicted.get(m) != true[t]:
+            continue
+        union = area_mine[m] + area_theirs[t] - n - shared.get((m, VOID), 0)
+        if 2 * n > union:
+            yield m, t, n / union
 
 
 def _check(areas: dict[int, int], predicted: dict[int, int]) -> None:

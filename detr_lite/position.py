@@ -35,8 +35,7 @@ class SinePositionalEncoding(nn.Module):
 
     def forward(self, padding_mask: Tensor) -> Tensor:
         """(B, h, w) bool, True = padding -> (B, d, h, w)."""
-        inside = (~padding_mask).float()
-        y, x = inside.cumsum(1), inside.cumsum(2)
+        y, x = ((~padding_mask).cumsum(side).float() for side in (1, 2))
         turn = 2 * math.pi * self.cycles
         y = y / (y[:, -1:, :] + 1e-6) * turn
         x = x / (x[:, :, -1:] + 1e-6) * turn

@@ -4,7 +4,6 @@ All of it follows from an *id map*, one integer a pixel that says which
 segment the pixel belongs to, 0 where no segment is annotated (void).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,12 +99,6 @@ class Targets:
 
     def to(self, device) -> "Targets":
         """Return the targets on the device; nothing waits for the copies."""
-        return self._each(lambda x: x.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Targets":
-        """Return them in memory from which a GPU copies by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
         *tensors, counts = vars(self).values()
-        return Targets(*map(change, tensors), counts)
+        there = (x.to(device, non_blocking=True) for x in tensors)
+        return Targets(*there, counts)

@@ -13,15 +13,19 @@ from support import CONFIG, randomized
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.inference.model import build_model
 
-# The same examples on every run, and no limit on the time of one.
+# The same examples on every run, and no limit on the time of one; `make
+# stress` looks for new ones, and for many more.
 hypothesis.settings.register_profile(
     "suite", derandomize=True, deadline=None, max_examples=60
+)
+hypothesis.settings.register_profile(
+    "stress", deadline=None, max_examples=3000, print_blob=True
 )
 hypothesis.settings.load_profile("suite")
 
 # Files whose tests take longest.  Several processes share the suite, a file
 # at a time: with these first, none is left alone with one of them at the end.
-SLOW = ["06_train_and_evaluate.ipynb", "test_site.py", "test_build.py"]
+SLOW = ["06_train_and_evaluate.ipynb", "test_colab.py", "test_site.py"]
 
 
 def pytest_collection_modifyitems(items):

@@ -1,17 +1,25 @@
 """Helpers that several test files import."""
 
+import shutil
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from detr_lite.backbone import FrozenBatchNorm2d
+from detr_lite.data.batch import pad_to_largest
 from detr_lite.data.categories import Categories, Category
+from detr_lite.data.subsets import Part
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
-from detr_lite.targets import Target
+from detr_lite.targets import Targets
 from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.transformer import MultiHeadAttention
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # The scenes' model, made smaller: 96 x 96 pixels become 12 x 12 positions.
 CONFIG = ModelConfig(
@@ -81,6 +89,42 @@ def randomized(model: nn.Module) -> nn.Module:
     return model
 
 
+def sampled(values: Iterable, few: int) -> list:
+    """Return parameters of a test: a few for `make test`, all for stress."""
+    return [
+        v if i < few else pytest.param(v, marks=pytest.mark.stress)
+        for i, v in enumerate(values)
+    ]
+
+
+def checkout(place: Path) -> None:
+    """Copy the files of this checkout, changed or new ones too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+
+
+def git(place: Path, *arguments: str) -> str:
+    """Run git as somebody; return what it prints."""
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    done = subprocess.run(
+        ["git", *who, *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 class Malicious:
     """Unpickling it writes a file."""
 
@@ -97,12 +141,49 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def target(labels, boxes, id_map=None, ids=None) -> Target:
-    """Return a target from lists; by default without any pixel."""
+class Read(Part):
+    """A whole split whose samples are read one by one, not held."""
+
+    def __init__(self, split):
+        super().__init__(split, range(len(split)))
+
+
+def same_targets(a: Targets, b: Targets) -> bool:
+    """Return whether two batches have the same targets, bit for bit."""
+    *mine, counts = vars(a).values()
+    *theirs, others = vars(b).values()
+    return counts == others and all(
+        x.dtype == y.dtype and torch.equal(x, y)
+        for x, y in zip(mine, theirs, strict=True)
+    )
+
+
+def target(labels, boxes, id_map=None, ids=None) -> Targets:
+    """Return the targets of one image from lists; by default without pixel."""
     if id_map is None:
         id_map = torch.zeros(4, 4, dtype=torch.int32)
     labels = torch.tensor(labels, dtype=torch.int64)
     if ids is None:
         ids = torch.arange(1, len(labels) + 1)
-    boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Target(labels, boxes, id_map, ids)
+    return Targets(
+        labels=labels,
+        boxes=torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        image=torch.zeros_like(labels),
+        segment_ids=torch.as_tensor(ids),
+        id_maps=id_map[None],
+        counts=(len(labels),),
+    )
+
+
+def joined(targets) -> Targets:
+    """Return the targets of several images as those of one batch."""
+    counts = tuple(n for t in targets for n in t.counts)
+    numbers = torch.arange(len(counts))
+    return Targets(
+        labels=torch.cat([t.labels for t in targets]),
+        boxes=torch.cat([t.boxes for t in targets]),
+        image=numbers.repeat_interleave(torch.tensor(counts)),
+        segment_ids=torch.cat([t.segment_ids for t in targets]),
+        id_maps=pad_to_largest([m for t in targets for m in t.id_maps]),
+        counts=counts,
+    )

@@ -2,32 +2,22 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import address
 import nbformat
 import pytest
+import weave
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 URL, REF = "https://github.com/some-org/a-book", "v99.0"
 
 
-@pytest.fixture(scope="module")
-def tools():
-    """The tools address.py and weave.py, as modules."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    import address
-    import weave
-
-    sys.path.pop(0)
-    return address, weave
-
-
 @pytest.fixture
-def copy(tools, tmp_path):
+def copy(tmp_path):
     """A copy of all that names the address, beside the package."""
-    for pattern in tools[0].PLACES:
+    for pattern in address.PLACES:
         for file in ROOT.glob(pattern):
             place = tmp_path / file.relative_to(ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -42,23 +32,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
-def moved(tools, folder: Path, url: str, ref: str) -> None:
+def moved(folder: Path, url: str, ref: str) -> None:
     arguments = ["--root", str(folder), "--url", url, "--ref", ref]
-    assert tools[0].main(arguments) == 0
+    assert address.main(arguments) == 0
 
 
-def test_the_notebooks_stay_what_their_texts_give(
-    tools, copy, monkeypatch, capsys
-):
-    moved(tools, copy, URL, REF)
-    monkeypatch.setattr(tools[1], "ROOT", copy)
+def test_the_notebooks_stay_what_their_texts_give(copy, monkeypatch, capsys):
+    moved(copy, URL, REF)
+    monkeypatch.setattr(weave, "ROOT", copy)
     capsys.readouterr()
-    assert tools[1].main(["--check", "--book", str(copy / "book")]) == 0
+    assert weave.main(["--check", "--book", str(copy / "book")]) == 0
     assert capsys.readouterr() == ("", "")
 
 
-def test_every_notebook_opens_and_installs_what_was_named(tools, copy):
-    moved(tools, copy, URL, REF)
+def test_every_notebook_opens_and_installs_what_was_named(copy):
+    moved(copy, URL, REF)
     paths = sorted((copy / "book").glob("*.ipynb"))
     assert paths
     for path in paths:
@@ -68,9 +56,9 @@ def test_every_notebook_opens_and_installs_what_was_named(tools, copy):
         assert f'"detr-lite @ git+{URL}.git@{REF}"' in text
 
 
-def test_nothing_but_addresses_and_ids_changes(tools, copy):
+def test_nothing_but_addresses_and_ids_changes(copy):
     before = contents(copy)
-    moved(tools, copy, URL, REF)
+    moved(copy, URL, REF)
     for name, data in contents(copy).items():
         lines = data.splitlines()
         for old, new in zip(before[name].splitlines(), lines, strict=True):
@@ -83,31 +71,31 @@ def test_nothing_but_addresses_and_ids_changes(tools, copy):
                 assert any(word in new for word in words), name
 
 
-def test_the_way_back_leads_to_the_same_bytes(tools, copy):
+def test_the_way_back_leads_to_the_same_bytes(copy):
     before = contents(copy)
-    old = tools[0].present(copy)
-    moved(tools, copy, URL, REF)
-    assert tools[0].present(copy) == (URL, REF)
+    old = address.present(copy)
+    moved(copy, URL, REF)
+    assert address.present(copy) == (URL, REF)
     assert contents(copy) != before
-    moved(tools, copy, *old)
+    moved(copy, *old)
     assert contents(copy) == before
 
 
-def test_the_ref_is_changed_alone(tools, copy, capsys):
-    old, ref = tools[0].present(copy)
-    assert tools[0].main(["--root", str(copy), "--ref", REF]) == 0
-    assert tools[0].present(copy) == (old, REF)
+def test_the_ref_is_changed_alone(copy, capsys):
+    old, ref = address.present(copy)
+    assert address.main(["--root", str(copy), "--ref", REF]) == 0
+    assert address.present(copy) == (old, REF)
     said = capsys.readouterr().out
     assert "_config.yml: 1 place\n" in said
     assert "book/01_encoded_image.ipynb: 2 places\n" in said
     assert said.endswith(f"{old} at {ref} is now {old} at {REF}.\n")
-    assert tools[0].main(["--root", str(copy), "--ref", REF]) == 0
+    assert address.main(["--root", str(copy), "--ref", REF]) == 0
     assert capsys.readouterr().out.startswith("Nothing to change")
 
 
-def test_no_other_file_names_the_address(tools):
+def test_no_other_file_names_the_address():
     """But for the tests, which ask _config.yml."""
-    path = tools[0].present(ROOT)[0].removeprefix(tools[0].HOST)
+    path = address.present(ROOT)[0].removeprefix(address.HOST)
     done = subprocess.run(
         ["git", "grep", "-lF", path],
         cwd=ROOT,
@@ -117,7 +105,7 @@ def test_no_other_file_names_the_address(tools):
     )
     covered = {
         str(file.relative_to(ROOT))
-        for pattern in tools[0].PLACES
+        for pattern in address.PLACES
         for file in ROOT.glob(pattern)
     }
     assert set(done.stdout.split()) <= covered
@@ -136,9 +124,9 @@ def test_no_other_file_names_the_address(tools):
         ("main is a/b", "main is a/b"),
     ],
 )  # fmt: skip
-def test_what_only_looks_alike_stays(tools, text, wanted):
-    host = tools[0].HOST
-    move = tools[0].Move((host + "a/b", "main"), (host + "c/d", "v1"))
+def test_what_only_looks_alike_stays(text, wanted):
+    host = address.HOST
+    move = address.Move((host + "a/b", "main"), (host + "c/d", "v1"))
     assert move(text) == wanted
     assert move.places == (text != wanted)
 
@@ -153,14 +141,14 @@ def test_what_only_looks_alike_stays(tools, text, wanted):
         ["--ref", "a branch"],
     ],
 )
-def test_what_colab_or_yaml_would_not_take_is_refused(tools, capsys, option):
+def test_what_colab_or_yaml_would_not_take_is_refused(capsys, option):
     with pytest.raises(SystemExit):
-        tools[0].main(option)
+        address.main(option)
     assert f"{option[1]} is no " in capsys.readouterr().err
 
 
-def test_without_an_option_the_present_ones_are_said(tools, capsys):
-    assert tools[0].main([]) == 0
+def test_without_an_option_the_present_ones_are_said(capsys):
+    assert address.main([]) == 0
     place = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     said = capsys.readouterr().out
     assert said == f"{place['url']} {place['branch']}\n"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.resizing import resize_sample
 from detr_lite.data.sample import Sample, flip, with_pixels
-from detr_lite.data.transforms import SCALES, TrainTransform
+from detr_lite.data.transforms import SCALES, TrainTransform, random_part
 from detr_lite.errors import ConfigError
 from detr_lite.targets import boxes_from_id_map
 from detr_lite.training.batches import BatchOrder
@@ -34,9 +34,9 @@ def same(a, b):
     )
 
 
-def part(transform, sample, seed):
+def part(sample, sides, seed):
     pair = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.id_map)
-    return with_pixels(sample, *transform._part(pair, seeded(seed)))
+    return with_pixels(sample, *random_part(pair, sides, seeded(seed)))
 
 
 @pytest.fixture
@@ -126,20 +126,20 @@ def test_pixels_are_resized_as_for_a_prediction(coded):
 
 
 def test_sides_of_parts_reach_from_least_to_most(coded):
-    transform = TrainTransform(**SMALL | {"sides": (3, 5)})
-    shapes = [part(transform, coded, s).id_map.shape for s in range(100)]
+    shapes = [part(coded, (3, 5), s).id_map.shape for s in range(100)]
     for side in (0, 1):
         assert {shape[side] for shape in shapes} == {3, 4, 5}
     corners = [
-        part(transform, coded, s).image[:2, 0, 0].tolist() for s in range(300)
+        part(coded, (3, 5), s).image[:2, 0, 0].tolist() for s in range(600)
     ]
-    assert min(y for y, _ in corners) == 0
-    assert max(y for y, _ in corners) >= 35 * 6
+    # The first and the last that fit; a part of 3 rows may start in row 37.
+    assert {min(axis) for axis in zip(*corners, strict=True)} == {0}
+    assert max(y for y, _ in corners) == 37 * 6
+    assert max(x for _, x in corners) == 57 * 4
 
 
 def test_a_picture_smaller_than_a_part_is_taken_whole(coded):
-    transform = TrainTransform(**SMALL | {"sides": (100, 200)})
-    assert same(part(transform, coded, 0), coded)
+    assert same(part(coded, (100, 200), 0), coded)
 
 
 def test_the_longest_side_does_not_limit_what_parts_are_cut_of(coded):
@@ -165,7 +165,7 @@ def test_a_part_without_segments_is_a_sample(coded):
     )
     for seed in range(5):
         changed = TrainTransform(**SMALL)(empty, seeded(seed))
-        assert make_target(changed).boxes.shape == (0, 4)
+        assert make_targets([changed]).boxes.shape == (0, 4)
 
 
 def test_the_defaults_are_the_papers():

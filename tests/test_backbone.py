@@ -131,15 +131,23 @@ def test_frozen_batch_norm_has_nothing_to_train():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("exact", [True, False])
-def test_padding_mask_of_res5_marks_the_padded_positions(exact):
-    body = randomized(ResNet(depths=(1, 1, 1, 1), width=8))
-    backbone = Backbone(body, exact_padding=exact)
+def test_padding_mask_of_res5_marks_the_padded_positions():
+    backbone = Backbone(randomized(ResNet(depths=(1, 1, 1, 1), width=8)))
     mask = torch.zeros(2, 96, 128, dtype=torch.bool)
     mask[1, 64:] = True
     mask[1, :, 32:] = True
-    small = backbone(torch.zeros(2, 3, 96, 128), mask).padding_mask
+    pyramid, small = backbone(torch.zeros(2, 3, 96, 128), mask)
     wanted = torch.zeros(2, 3, 4, dtype=torch.bool)
     wanted[1, 2:] = True
     wanted[1, :, 1:] = True
     assert torch.equal(small, wanted)
+    assert pyramid.res5.shape[-2:] == small.shape[1:]
+
+
+@torch.no_grad()
+def test_without_padding_there_is_no_mask():
+    body = randomized(ResNet(depths=(1, 1, 1, 1), width=8))
+    images = torch.randn(2, 3, 64, 64)
+    pyramid, mask = Backbone(body)(images, None)
+    assert mask is None
+    assert all(map(torch.equal, pyramid, body(images)))

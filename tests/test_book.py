@@ -5,28 +5,20 @@ import importlib.util
 import io
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from nbval.plugin import IPyNbCell
+import weave
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 TEXTS = sorted((BOOK / "text").glob("*.md"))
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def weave():
-    """The tool, as a module."""
-    path = ROOT / "tools" / "weave.py"
-    spec = importlib.util.spec_from_file_location("weave", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -56,27 +48,27 @@ def picture(notebook):
     return next(c for c in notebook.cells if "mystnb" in c.metadata)
 
 
-def test_the_book_is_what_its_texts_give(weave, capsys):
+def test_the_book_is_what_its_texts_give(capsys):
     assert weave.main(["--check"]) == 0
     assert capsys.readouterr() == ("", "")
     assert NOTEBOOKS
 
 
-def test_a_changed_text_is_noticed(weave, copy, capsys):
+def test_a_changed_text_is_noticed(copy, capsys):
     text = sorted((copy / "text").glob("*.md"))[0]
     text.write_text(text.read_text() + "\nOne more sentence.\n")
     assert weave.main(["--check", "--book", str(copy)]) == 1
     assert "mend the text" in capsys.readouterr().err
 
 
-def test_a_notebook_without_a_text_is_noticed(weave, copy, capsys):
+def test_a_notebook_without_a_text_is_noticed(copy, capsys):
     path = sorted(copy.glob("*.ipynb"))[0]
     shutil.copy(path, copy / "99_no_text.ipynb")
     assert weave.main(["--check", "--book", str(copy)]) == 1
     assert "99_no_text.ipynb has no text." in capsys.readouterr().err
 
 
-def test_a_missing_notebook_is_noticed(weave, copy, capsys):
+def test_a_missing_notebook_is_noticed(copy, capsys):
     sorted(copy.glob("*.ipynb"))[0].unlink()
     assert weave.main(["--check", "--book", str(copy)]) == 1
     assert "is missing." in capsys.readouterr().err
@@ -171,14 +163,14 @@ def _other_picture(notebook):
         (_other_picture, "is not the picture"),
     ],
 )
-def test_a_changed_notebook_is_noticed(weave, copy, capsys, change, words):
+def test_a_changed_notebook_is_noticed(copy, capsys, change, words):
     # The picture that other pages show is chapter 6's.
     edit(copy, change, "06*" if change is _other_picture else "01*")
     assert weave.main(["--check", "--book", str(copy)]) == 1
     assert words in capsys.readouterr().err
 
 
-def test_a_notebook_is_woven_and_run(weave, tmp_path, capsys):
+def test_a_notebook_is_woven_and_run(tmp_path, capsys):
     (tmp_path / "text").mkdir()
     text = tmp_path / "text" / "01_small.md"
     text.write_text(
@@ -201,7 +193,7 @@ def test_a_notebook_is_woven_and_run(weave, tmp_path, capsys):
     assert stored.read_bytes() == first
 
 
-def test_prose_is_renewed_and_outputs_stay(weave, copy, capsys):
+def test_prose_is_renewed_and_outputs_stay(copy, capsys):
     text = sorted((copy / "text").glob("*.md"))[0]
     stored = copy / f"{text.stem}.ipynb"
     before = nbformat.read(stored, as_version=4).cells
@@ -218,7 +210,7 @@ def test_prose_is_renewed_and_outputs_stay(weave, copy, capsys):
         weave.main(arguments)
 
 
-def test_an_unknown_chapter_is_refused(weave, capsys):
+def test_an_unknown_chapter_is_refused(capsys):
     with pytest.raises(SystemExit):
         weave.main(["--check", "77"])
     assert "there is no chapter 77" in capsys.readouterr().err
@@ -280,19 +272,15 @@ def drawn(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
-    return [{"output_type": "display_data", "data": data}]
+    return [{"output_type": "display_data", "data": data, "metadata": {}}]
 
 
-def test_a_changed_picture_is_noticed():
+def test_pictures_are_compared_with_the_stored_ones():
     spec = importlib.util.spec_from_file_location(
         "book_pictures", BOOK / "conftest.py"
     )
     pictures = importlib.util.module_from_spec(spec)
-    own = IPyNbCell.compare_outputs
-    try:
-        spec.loader.exec_module(pictures)
-    finally:
-        IPyNbCell.compare_outputs = own
+    spec.loader.exec_module(pictures)
     page = np.full((40, 40, 3), 200, np.uint8)
     line = page.copy()
     line[20] = 0
@@ -302,3 +290,34 @@ def test_a_changed_picture_is_noticed():
     )
     assert "stored one" in pictures.difference(drawn(page[1:]), drawn(page))
     assert "0 pictures were drawn" in pictures.difference([], drawn(page))
+
+
+def test_a_changed_picture_is_noticed_unless_it_varies(tmp_path):
+    """And a changed print, by nbval itself."""
+    text = nbformat.v4.new_output("stream", name="stdout", text="no")
+    white = drawn(np.full((9, 9, 3), 255, np.uint8))
+    draw = f"display({drawn(np.zeros((9, 9, 3), np.uint8))[0]['data']}, raw=1)"
+    notebook = nbformat.v4.new_notebook()
+    for source, outputs, tags in (
+        ("print('yes')", [text], []),
+        (draw, white, []),
+        (draw, white, ["picture-varies"]),
+        (draw, white, ["nbval-ignore-output"]),
+    ):
+        cell = nbformat.v4.new_code_cell(source, execution_count=1)
+        cell.outputs = [nbformat.from_dict(output) for output in outputs]
+        cell.metadata["tags"] = tags
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "drawn.ipynb")
+    shutil.copy(BOOK / "conftest.py", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--nbval",
+         "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    failed = re.findall(r"FAILED drawn.ipynb::Cell (\d)", done.stdout)
+    assert failed == ["0", "1"], done.stdout
+    assert "2 passed" in done.stdout

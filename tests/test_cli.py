@@ -71,15 +71,20 @@ def files(folder):
     )
 
 
+def split(*arguments):
+    """Return a command's words; several may stand in one text."""
+    return shlex.split(" ".join(map(str, arguments)))
+
+
 def run(*arguments):
-    assert main([str(a) for a in arguments]) == 0
+    assert main(split(*arguments)) == 0
 
 
 def fails(capsys, *arguments, words=()):
     """Run a command that must fail; it says one line and leaves nothing."""
     before = files(Path.cwd())
     capsys.readouterr()
-    assert main([str(a) for a in arguments]) == 1
+    assert main(split(*arguments)) == 1
     error = capsys.readouterr().err
     if "step/s]\n" in error:  # training shows a bar, on a line of its own
         _, error = error.split("step/s]\n")
@@ -228,13 +233,8 @@ def full_disk(monkeypatch, after):
 @pytest.mark.parametrize("after", [0, 3])
 def test_scenes_on_a_full_disk_leaves_nothing(capsys, monkeypatch, after):
     full_disk(monkeypatch, after)
-    fails(
-        capsys,
-        "scenes",
-        "--out",
-        "made/here",
-        words=["made/here", "No space left"],
-    )
+    words = ["made/here", "No space left"]
+    fails(capsys, "scenes --out made/here", words=words)
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -242,22 +242,14 @@ def test_predict_on_a_full_disk_leaves_nothing(
     capsys, monkeypatch, after, data, model_file
 ):
     full_disk(monkeypatch, after)
-    fails(
-        capsys,
-        "predict",
-        data / "images",
-        "--model",
-        model_file,
-        "--out",
-        "found",
-        words=["found", "No space left"],
-    )
+    command = f"predict {data}/images --model {model_file} --out found"
+    fails(capsys, command, words=["found", "No space left"])
 
 
 def test_predict_writes_what_coco_panoptic_tools_read(
     capsys, data, model_file
 ):
-    run("predict", data / "images", "--model", model_file, "--out", "found")
+    run(f"predict {data}/images --model {model_file} --out found")
     assert "3 pictures segmented" in capsys.readouterr().out
     found = CocoPanoptic(
         "found/panoptic.json", data / "images", "found/panoptic"
@@ -314,8 +306,8 @@ def test_predict_finds_less_at_a_higher_threshold(data, model_file):
     picture = data / "images/000000.png"
     for threshold, count in ((0, None), (1, 0)):
         out = f"found{threshold}"
-        run("predict", picture, "--model", model_file, "--out", out,
-            "--threshold", threshold)  # fmt: skip
+        run(f"predict {picture} --model {model_file} --out {out}",
+            f"--threshold {threshold}")  # fmt: skip
         content = json.loads(Path(out, "panoptic.json").read_text())
         segments = content["annotations"][0]["segments_info"]
         assert len(segments) == count if count == 0 else len(segments) > 0
@@ -323,16 +315,8 @@ def test_predict_finds_less_at_a_higher_threshold(data, model_file):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, "nan"])
 def test_predict_refuses_impossible_thresholds(capsys, data, threshold):
-    fails(
-        capsys,
-        "predict",
-        data / "images",
-        "--out",
-        "found",
-        "--threshold",
-        threshold,
-        words=[threshold],
-    )
+    command = f"predict {data}/images --out found --threshold {threshold}"
+    fails(capsys, command, words=[threshold])
 
 
 def bad_picture(kind, data):
@@ -367,37 +351,19 @@ def test_predict_refuses_bad_pictures_and_leaves_nothing(
 ):
     """Also where good pictures were segmented before."""
     bad, word = bad_picture(kind, data)
-    fails(
-        capsys,
-        "predict",
-        data / "images",
-        bad,
-        "--model",
-        model_file,
-        "--out",
-        "found",
-        words=[bad, word],
-    )
+    command = f"predict {data}/images {bad} --model {model_file} --out found"
+    fails(capsys, command, words=[bad, word])
 
 
 def test_predict_refuses_two_pictures_of_one_name(capsys, data, model_file):
     Image.new("RGB", (96, 96)).save("000000.jpg")
-    fails(
-        capsys,
-        "predict",
-        data / "images",
-        "000000.jpg",
-        "--model",
-        model_file,
-        "--out",
-        "found",
-        words=["000000.jpg", "000000.png"],
-    )
+    pictures = f"{data}/images 000000.jpg"
+    command = f"predict {pictures} --model {model_file} --out found"
+    fails(capsys, command, words=["000000.jpg", "000000.png"])
 
 
 def test_evaluate_writes_the_figures_as_json(capsys, data, model_file):
-    run("evaluate", "--model", model_file, "--data", data,
-        "--json", "new/figures.json")  # fmt: skip
+    run(f"evaluate --model {model_file} --data {data} --json new/figures.json")
     content = json.loads(Path("new/figures.json").read_text())
     keys = {"box_ap", "pq", "sq", "rq", "pq_things", "pq_stuff"}
     assert keys <= content.keys()
@@ -408,15 +374,14 @@ def test_evaluate_writes_the_figures_as_json(capsys, data, model_file):
 
 
 def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
-    run("evaluate", "--model", model_file, "--data", data, "--count", 2)
+    command = f"evaluate --model {model_file} --data {data}"
+    run(command, "--count 2")
     assert capsys.readouterr().out.startswith("2 pictures\n")
-    run("evaluate", "--model", model_file, "--count", 3)
+    run(f"evaluate --model {model_file} --count 3")
     assert capsys.readouterr().out.startswith("3 pictures\n")
     for count in (0, 4):
-        fails(
-            capsys, "evaluate", "--model", model_file, "--data", data,
-            "--count", count, words=[f"subset of {count}"],
-        )  # fmt: skip
+        words = [f"subset of {count}"]
+        fails(capsys, command, f"--count {count}", words=words)
 
 
 def test_a_mode_is_passed_on(monkeypatch, data, model_file):
@@ -430,9 +395,9 @@ def test_a_mode_is_passed_on(monkeypatch, data, model_file):
     monkeypatch.setattr(panoptic, "panoptic_segmentation",
                         panoptic_segmentation)  # fmt: skip
     for mode in ("union", "original"):
-        run("evaluate", "--model", model_file, "--data", data, "--mode", mode)
-        run("predict", data / "images", "--model", model_file, "--mode", mode,
-            "--out", mode)  # fmt: skip
+        choice = f"--model {model_file} --mode {mode}"
+        run(f"evaluate --data {data}", choice)
+        run(f"predict {data}/images --out {mode}", choice)
     assert modes == ["union"] * 6 + ["original"] * 6
 
 
@@ -446,11 +411,11 @@ def test_bad_weights_are_refused(capsys, data, model_file, command, kind):
         torch.save({"model": {}}, path)
     elif kind == "text":
         path.write_text("no weights")
-    arguments = {
-        "evaluate": ["--data", data],
-        "predict": [data / "images", "--out", "found"],
+    data_and_out = {
+        "evaluate": f"--data {data}",
+        "predict": f"{data}/images --out found",
     }[command]
-    fails(capsys, command, *arguments, "--model", path, words=[path])
+    fails(capsys, command, data_and_out, "--model", path, words=[path])
 
 
 def broken(data, kind):
@@ -503,28 +468,12 @@ def broken(data, kind):
 )
 def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
     word = broken(data, kind)
-    fails(
-        capsys,
-        "evaluate",
-        "--model",
-        model_file,
-        "--data",
-        data,
-        "--json",
-        "figures.json",
-        words=[word],
-    )
+    command = f"evaluate --model {model_file} --data {data}"
+    fails(capsys, command, "--json figures.json", words=[word])
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "missing png",
-        "json cut off",
-        "unknown category",
-        "no picture",
-        "no segment",
-    ],
+    "kind", ["missing png", "json cut off", "unknown category", "no segment"]
 )
 def test_train_refuses_broken_data_before_it_starts(
     capsys, data, tiny_preset, kind
@@ -548,11 +497,8 @@ def test_train_says_where_data_turn_out_to_be_broken(
 
 
 def test_missing_data_are_refused(capsys, model_file):
-    for arguments in (
-        ["evaluate", "--model", model_file],
-        ["train", "--out", "run"],
-    ):
-        fails(capsys, *arguments, "--data", "gone", words=["gone"])
+    for command in (f"evaluate --model {model_file}", "train --out run"):
+        fails(capsys, command, "--data gone", words=["gone"])
 
 
 def test_evaluate_refuses_a_place_where_no_file_can_be(
@@ -561,25 +507,15 @@ def test_evaluate_refuses_a_place_where_no_file_can_be(
     Path("wall").write_text("a file is in the way")
     Path("folder").mkdir()
     for place in ("wall/figures.json", "folder"):
-        fails(
-            capsys,
-            "evaluate",
-            "--model",
-            model_file,
-            "--data",
-            data,
-            "--json",
-            place,
-            words=[place],
-        )
+        command = f"evaluate --model {model_file} --data {data}"
+        fails(capsys, command, "--json", place, words=[place])
 
 
 def test_train_writes_a_model_that_predicts(capsys, tiny_preset, data):
     run("train", "--out", "run")
     assert "run/model.safetensors" in capsys.readouterr().out
-    run("predict", data / "images", "--model", "run/model.safetensors",
-        "--out", "found")  # fmt: skip
-    run("evaluate", "--model", "run/model.safetensors", "--data", data)
+    run(f"predict {data}/images --model run/model.safetensors --out found")
+    run(f"evaluate --data {data} --model run/model.safetensors")
 
 
 def test_train_on_a_folder_learns_its_classes(capsys, tiny_preset, data):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import TWO_CLASSES
 
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
 from detr_lite.data.coco.writer import write_split
@@ -123,7 +123,7 @@ def test_crowds_are_marked(folder):
 
     sample = CocoPanoptic.from_folder(edited(folder, mark))[0]
     assert sample.crowd.tolist().index(True) == 1
-    assert len(make_target(sample).labels) == len(sample.labels) - 1
+    assert len(make_targets([sample]).labels) == len(sample.labels) - 1
 
 
 def test_a_picture_without_segments_is_fine(folder):
@@ -132,7 +132,7 @@ def test_a_picture_without_segments_is_fine(folder):
     edited(folder, lambda c: c["annotations"][0].update(segments_info=[]))
     sample = CocoPanoptic.from_folder(folder)[0]
     assert sample.labels.tolist() == []
-    assert make_target(sample).boxes.shape == (0, 4)
+    assert make_targets([sample]).boxes.shape == (0, 4)
 
 
 def test_void_is_no_segment(folder):
@@ -405,7 +405,7 @@ def test_a_segment_may_have_one_pixel(folder):
 
     sample = CocoPanoptic.from_folder(edited(folder, add))[0]
     wanted = torch.tensor([7.5, 5.5, 1, 1]) / 96
-    torch.testing.assert_close(make_target(sample).boxes[-1], wanted)
+    torch.testing.assert_close(make_targets([sample]).boxes[-1], wanted)
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import PNGFormatter
 from PIL import Image
 from support import CONFIG, randomized, same_weights
 
@@ -90,7 +91,7 @@ def test_predicting_leaves_the_model_as_it_was(detector, scenes, training):
 
 def test_detections_show_themselves_in_a_notebook(detector, scenes):
     found = detector.predict(scenes[0].image)
-    shown = Image.open(io.BytesIO(found._repr_png_()))
+    shown = Image.open(io.BytesIO(PNGFormatter()(found)))
     assert shown.format == "PNG"
     assert shown.size == found.overlay().size == (384, 384)
 

@@ -51,7 +51,7 @@ def ap(score_rows, found_boxes, labels, true_boxes, classes=2):
         torch.tensor(true_boxes),
         torch.zeros(len(labels), dtype=torch.bool),
     )
-    return run.result()
+    return run.compute()
 
 
 def test_perfect_boxes_have_an_ap_of_one():
@@ -85,7 +85,7 @@ def test_ap_of_one_box_of_two_is_that_of_the_recalls_up_to_a_half():
 
 
 def test_ap_without_any_true_box_is_zero():
-    assert BoxAP(2).result()["box_ap"] == 0.0
+    assert BoxAP(2).compute()["box_ap"] == 0.0
 
 
 def test_a_class_without_true_boxes_has_no_ap():
@@ -158,7 +158,7 @@ def test_ap_equals_a_run_of_pycocotools_by_hand():
         run.evaluate()
         run.accumulate()
         run.summarize()
-    result = mine.result()
+    result = mine.compute()
     assert 0.01 < run.stats[0] < 0.99
     assert result["box_ap"] == pytest.approx(run.stats[0], abs=1e-6)
     assert result["box_ap50"] == pytest.approx(run.stats[1], abs=1e-6)

@@ -48,14 +48,14 @@ def exported(tmp_path_factory):
     torch.set_num_threads(1)
     model = small_model().train()
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    programs, trace = [], export._trace
+    programs, trace = [], torch.onnx.export
 
-    def kept(traced):
-        programs.append(trace(traced))
+    def kept(*args, **options):
+        programs.append(trace(*args, **options))
         return programs[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_trace", kept)
+        patch.setattr(torch.onnx, "export", kept)
         report = export_onnx(model, path, intermediates=True)
     return model, programs[0], path, report
 
@@ -177,7 +177,7 @@ def test_the_model_is_left_as_it_was(exported):
 def test_a_file_that_computes_something_else_is_not_written(
     exported, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "_trace", lambda traced: exported[1])
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: exported[1])
     path = tmp_path / "new" / "model.onnx"
     with pytest.raises(ExportError, match=r"model\.onnx is not written"):
         export_onnx(small_model(seed=1), path, intermediates=True)
@@ -188,16 +188,16 @@ def test_not_a_number_is_a_difference(exported, tmp_path, monkeypatch):
     model = small_model()
     with torch.no_grad():
         model.detr.class_embed.bias.fill_(torch.nan)
-    monkeypatch.setattr(export, "_trace", lambda traced: exported[1])
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: exported[1])
     with pytest.raises(ExportError, match="class_logits is off by nan"):
         export_onnx(model, tmp_path / "model.onnx", intermediates=True)
 
 
 def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path, monkeypatch):
-    def never(traced):
+    def never(*args, **options):
         raise AssertionError
 
-    monkeypatch.setattr(export, "_trace", never)
+    monkeypatch.setattr(torch.onnx, "export", never)
     (tmp_path / "wall").write_text("in the way")
     with pytest.raises(OutputError, match="wall"):
         export_onnx(small_model(), tmp_path / "wall" / "model.onnx")
@@ -236,7 +236,7 @@ def test_a_detector_is_exported_by_the_command(
     detector = small_model(masks=False)
     detector.detr.load_state_dict(exported[0].detr.state_dict())
     save_model(detector, tmp_path / "boxes.safetensors")
-    monkeypatch.setattr(export, "_trace", lambda traced: exported[1])
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: exported[1])
     arguments = ["--model", str(tmp_path / "boxes.safetensors")]
     out = tmp_path / "boxes.onnx"
     assert main(["export", *arguments, "--out", str(out)]) == 0

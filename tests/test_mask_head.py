@@ -7,6 +7,8 @@ from torch import nn
 
 from detr_lite.backbone import Pyramid
 from detr_lite.mask_head import ExactGroupNorm, MaskHead
+from detr_lite.savings import mask_chunks
+from detr_lite.savings.mask_chunks import ChunkedMaskHead
 
 WIDTH, HEADS, CHANNELS = 32, 8, (8, 16, 24)
 
@@ -14,6 +16,15 @@ WIDTH, HEADS, CHANNELS = 32, 8, (8, 16, 24)
 @pytest.fixture
 def head():
     return randomized(MaskHead(WIDTH, HEADS, CHANNELS, context=128)).double()
+
+
+def chunked(head, chunk):
+    """Return a head of the same weights that makes a few masks at a time."""
+    other = ChunkedMaskHead(
+        WIDTH, HEADS, CHANNELS, context=128, chunk=chunk
+    ).double()
+    other.load_state_dict(head.state_dict())
+    return other
 
 
 @pytest.fixture
@@ -75,33 +86,63 @@ def test_split_first_convolution_gives_the_same_floats_to_rounding(inputs):
     torch.testing.assert_close(together, wanted, rtol=0, atol=1e-5)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("chunk", [1, 2, 3])
-def test_masks_a_few_at_a_time_are_those_of_all_at_once(head, inputs, chunk):
-    head.chunk = None
-    together = head(*inputs)
-    sizes = []
-    head.gn1.register_forward_hook(
-        lambda module, given, made: sizes.append(len(made))
-    )
-    head.chunk = chunk
-    assert torch.equal(head(*inputs), together)
-    assert max(sizes) == chunk
-    assert sum(sizes) == 5
-    with torch.enable_grad():  # which keeps them all
-        head(*inputs)
-    assert sizes[-1] == 5
-
-
-@torch.no_grad()
-def test_the_adapters_see_each_picture_once(head, inputs):
-    """Not once for each embedding, nor for each chunk."""
+def hears(layers):
+    """Return a list that the number of maps a layer makes is added to."""
     seen = []
-    for adapter in (head.adapter1, head.adapter2, head.adapter3):
-        adapter.register_forward_hook(
+    for layer in layers:
+        layer.register_forward_hook(
             lambda module, given, made: seen.append(len(made))
         )
-    head(*inputs)
+    return seen
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("chunk", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (3, [3, 2]), (5, [5])]
+)
+def test_masks_a_few_at_a_time_are_those_of_all_at_once(
+    head, inputs, chunk, sizes
+):
+    together = head(*inputs)
+    few = chunked(head, chunk)
+    seen = hears([few.gn1])
+    assert torch.equal(few(*inputs), together)
+    assert seen == sizes
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_for_gradients_all_masks_are_made_at_once(head, inputs, chunk):
+    """They are kept anyway; and the gradients are those of MaskHead."""
+    few = chunked(head, chunk)
+    seen = hears([few.gn1])
+    found = []
+    for one in (few, head):
+        one(*inputs).square().sum().backward()
+        found.append([p.grad for p in one.parameters()])
+    assert seen == [5]
+    assert all(map(torch.equal, *found))
+
+
+@torch.no_grad()
+def test_small_masks_are_made_together_and_large_ones_one_by_one(
+    head, inputs, monkeypatch
+):
+    """On a CPU, unless it is said how many."""
+    for pixels, sizes in ((18 * 15, [5]), (18 * 15 - 1, [1] * 5)):
+        monkeypatch.setattr(mask_chunks, "SMALL", pixels)
+        usual = chunked(head, None)
+        seen = hears([usual.gn1])
+        assert torch.equal(usual(*inputs), head(*inputs))
+        assert seen == sizes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_the_adapters_see_each_picture_once(head, inputs, chunk):
+    """Not once for each embedding, nor for each chunk."""
+    few = chunked(head, chunk)
+    seen = hears([few.adapter1, few.adapter2, few.adapter3])
+    few(*inputs)
     assert seen == [2, 2, 2]
 
 
@@ -119,7 +160,9 @@ def test_each_embedding_reads_the_picture_it_belongs_to(head, inputs):
 @torch.no_grad()
 def test_no_embedding_gives_no_mask(head, inputs):
     src_proj, maps, index, pyramid = inputs
-    assert head(src_proj, maps[:0], index[:0], pyramid).shape == (0, 18, 15)
+    for one in (head, chunked(head, 2)):
+        none = one(src_proj, maps[:0], index[:0], pyramid)
+        assert none.shape == (0, 18, 15)
 
 
 @torch.no_grad()

@@ -7,36 +7,43 @@ import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
-from support import target
+from support import joined, target
 
 from detr_lite.errors import DataError
-from detr_lite.matching import HungarianMatcher, Matching
+from detr_lite.matching import HungarianMatcher, matched
 
 CLASSES = 3
 
 
 def problem(seed, queries, counts, layers=1):
-    """Return random layers and targets; counts: segments of each picture."""
+    """Return logits and boxes of random layers, and each picture's target.
+
+    counts: segments of each picture.
+    """
     random = torch.Generator().manual_seed(seed)
 
     def boxes(*shape):
         sizes = torch.rand(*shape, 4, generator=random)
         return 0.2 + 0.4 * sizes
 
-    made = [
-        (
-            torch.randn(len(counts), queries, CLASSES + 1, generator=random),
-            boxes(len(counts), queries),
-        )
-        for _ in range(layers)
-    ]
+    shape = layers, len(counts), queries
+    logits = torch.randn(*shape, CLASSES + 1, generator=random)
+    found = boxes(*shape)
     targets = [
         target(
             torch.randint(CLASSES, (n,), generator=random).tolist(), boxes(n)
         )
         for n in counts
     ]
-    return made, targets
+    return logits, found, targets
+
+
+def match(logits, boxes, targets):
+    """Return the queries of the only layer, by picture."""
+    (queries,) = HungarianMatcher()(logits, boxes, joined(targets))
+    assert queries.dtype == torch.int64
+    counts = [len(t.labels) for t in targets]
+    return [part.tolist() for part in queries.split(counts)]
 
 
 def cost(logits, box, label, wanted):
@@ -49,21 +56,24 @@ def cost(logits, box, label, wanted):
     return 5 * distance - logits.softmax(-1)[label] - 2 * overlap[0, 0]
 
 
-def least(logits, boxes, wanted) -> float:
-    """Try every assignment of queries to segments."""
-    queries, count = len(logits), len(wanted.labels)
-    costs = [
+def table(logits, boxes, wanted) -> list[list[float]]:
+    """Return what each query of a picture costs each segment."""
+    return [
         [
             cost(logits[q], boxes[q], label, box).item()
-            for label, box in zip(
-                wanted.labels.tolist(), wanted.boxes, strict=True
-            )
+            for q in range(len(logits))
         ]
-        for q in range(queries)
+        for label, box in zip(
+            wanted.labels.tolist(), wanted.boxes, strict=True
+        )
     ]
+
+
+def least(costs, queries) -> float:
+    """Try every assignment of queries to segments."""
     return min(
-        sum(costs[q][t] for t, q in enumerate(chosen))
-        for chosen in permutations(range(queries), count)
+        sum(row[q] for row, q in zip(costs, chosen, strict=True))
+        for chosen in permutations(range(queries), len(costs))
     )
 
 
@@ -73,99 +83,87 @@ def least(logits, boxes, wanted) -> float:
     st.lists(st.integers(0, 4), min_size=1, max_size=3),
 )
 def test_no_assignment_costs_less(seed, queries, counts):
-    layers, targets = problem(seed, queries, counts)
-    logits, boxes = layers[0]
-    (matching,) = HungarianMatcher()(layers, targets)
-    for i, wanted in enumerate(targets):
-        mine = matching.image == i
-        pairs = list(
-            zip(
-                matching.query[mine].tolist(),
-                matching.target[mine].tolist(),
-                strict=True,
-            )
-        )
-        assert sorted(t for _, t in pairs) == list(range(counts[i]))
-        assert len({q for q, _ in pairs}) == counts[i]
-        total = sum(
-            cost(
-                logits[i, q], boxes[i, q], wanted.labels[t], wanted.boxes[t]
-            ).item()
-            for q, t in pairs
-        )
-        assert total <= least(logits[i], boxes[i], wanted) + 1e-5
+    logits, boxes, targets = problem(seed, queries, counts)
+    found = match(logits, boxes, targets)
+    for i, (chosen, wanted) in enumerate(zip(found, targets, strict=True)):
+        assert len(set(chosen)) == counts[i]
+        assert set(chosen) <= set(range(queries))
+        costs = table(logits[0, i], boxes[0, i], wanted)
+        total = sum(row[q] for row, q in zip(costs, chosen, strict=True))
+        assert total <= least(costs, queries) + 1e-5
+
+
+def test_the_weights_of_the_cost_may_be_others():
+    """Where one alone counts, each segment gets what is best in that."""
+    logits, boxes, (wanted,) = problem(4, 5, [1])
+    (label,) = wanted.labels.tolist()
+    by_class = HungarianMatcher(1, 0, 0)(logits, boxes, wanted)
+    assert by_class.item() == logits[0, 0].softmax(-1)[:, label].argmax()
+    by_distance = HungarianMatcher(0, 1, 0)(logits, boxes, wanted)
+    distances = (boxes[0, 0] - wanted.boxes).abs().sum(-1)
+    assert by_distance.item() == distances.argmin()
 
 
 def test_pictures_are_matched_as_if_alone():
-    layers, targets = problem(5, 6, [3, 0, 5])
-    (together,) = HungarianMatcher()(layers, targets)
+    logits, boxes, targets = problem(5, 6, [3, 0, 5])
+    together = match(logits, boxes, targets)
     for i in range(3):
-        one = [
-            (logits[i : i + 1], boxes[i : i + 1]) for logits, boxes in layers
-        ]
-        (alone,) = HungarianMatcher()(one, targets[i : i + 1])
-        mine = together.image == i
-        assert torch.equal(together.query[mine], alone.query)
-        assert torch.equal(together.target[mine], alone.target)
+        one = slice(i, i + 1)
+        (alone,) = match(logits[:, one], boxes[:, one], targets[one])
+        assert together[i] == alone
 
 
 def test_layers_are_matched_as_if_alone():
-    layers, targets = problem(6, 6, [3, 4], layers=3)
-    together = HungarianMatcher()(layers, targets)
-    assert len(together) == 3
-    for layer, matching in zip(layers, together, strict=True):
-        (alone,) = HungarianMatcher()([layer], targets)
-        assert torch.equal(matching.query, alone.query)
-        assert torch.equal(matching.target, alone.target)
+    logits, boxes, targets = problem(6, 6, [3, 4], layers=3)
+    together = HungarianMatcher()(logits, boxes, joined(targets))
+    assert together.shape == (3, 7)
+    for layer in range(3):
+        one = slice(layer, layer + 1)
+        alone = HungarianMatcher()(logits[one], boxes[one], joined(targets))
+        assert torch.equal(together[one], alone)
+    assert len({tuple(row) for row in together.tolist()}) == 3
 
 
 def test_pictures_without_segments_match_nothing():
-    layers, targets = problem(7, 4, [0, 0])
-    (matching,) = HungarianMatcher()(layers, targets)
-    assert matching.image.tolist() == []
-    assert not matching.keep(4, 2).any()
-    assert matching.gather([t.boxes for t in targets]).shape == (0, 4)
+    logits, boxes, targets = problem(7, 4, [0, 0], layers=2)
+    queries = HungarianMatcher()(logits, boxes, joined(targets))
+    assert queries.shape == (2, 0)
+    assert matched(queries[-1], joined(targets), 4).tolist() == []
 
 
-def test_more_segments_than_queries_leaves_segments_unmatched():
-    layers, targets = problem(8, 3, [5])
-    (matching,) = HungarianMatcher()(layers, targets)
-    assert sorted(matching.query.tolist()) == [0, 1, 2]
-    assert len(set(matching.target.tolist())) == 3
-
-
-def test_pairs_are_sorted_by_picture_and_then_by_query():
-    layers, targets = problem(9, 8, [4, 6, 2])
-    (matching,) = HungarianMatcher()(layers, targets)
-    rows = list(
-        zip(matching.image.tolist(), matching.query.tolist(), strict=True)
+def test_more_segments_than_queries_leave_segments_without_one():
+    """Those that cost least get one; the others say so by the number N."""
+    logits, boxes, targets = problem(8, 3, [5, 2])
+    many, few = match(logits, boxes, targets)
+    assert sorted(many) == [0, 1, 2, 3, 3]
+    costs = table(logits[0, 0], boxes[0, 0], targets[0])
+    total = sum(costs[t][q] for t, q in enumerate(many) if q < 3)
+    assert total == pytest.approx(
+        min(
+            sum(costs[t][q] for q, t in enumerate(chosen))
+            for chosen in permutations(range(5), 3)
+        )
     )
-    assert rows == sorted(rows)
-    assert torch.equal(
-        torch.stack((matching.image, matching.query), 1),
-        matching.keep(8, 3).nonzero(),
-    )
+    assert len(set(few) & {0, 1, 2}) == 2
+    queries = torch.tensor(many + few)
+    with_one = matched(queries, joined(targets), 3).tolist()
+    assert with_one == [t for t, q in enumerate(many + few) if q < 3]
 
 
-def test_gather_picks_the_row_of_each_pair():
-    matching = Matching(
-        torch.tensor([0, 0, 2]),
-        torch.tensor([1, 3, 0]),
-        torch.tensor([1, 0, 2]),
-    )
-    rows = [torch.tensor(r) for r in ([10, 11], [20], [30, 31, 32])]
-    assert matching.gather(rows).tolist() == [11, 10, 32]
+def test_as_a_rule_every_segment_has_a_query():
+    logits, boxes, targets = problem(9, 8, [4, 6, 2])
+    (queries,) = HungarianMatcher()(logits, boxes, joined(targets))
+    assert matched(queries, joined(targets), 8).tolist() == [*range(12)]
 
 
 def test_matching_needs_no_gradient():
-    layers, targets = problem(10, 4, [2])
-    layers[0][0].requires_grad_(True)
-    matcher = HungarianMatcher()
-    assert not matcher(layers, targets)[0].query.requires_grad
+    logits, boxes, targets = problem(10, 4, [2])
+    logits.requires_grad_(True)
+    assert not HungarianMatcher()(logits, boxes, joined(targets)).requires_grad
 
 
 def test_boxes_that_are_no_numbers_are_refused_with_advice():
-    layers, targets = problem(11, 4, [2])
-    layers[0][1][0, 1, 2] = float("nan")
+    logits, boxes, targets = problem(11, 4, [2])
+    boxes[0, 0, 1, 2] = float("nan")
     with pytest.raises(DataError, match="lower the learning rate"):
-        HungarianMatcher()(layers, targets)
+        HungarianMatcher()(logits, boxes, joined(targets))

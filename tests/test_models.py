@@ -9,7 +9,6 @@ from support import CONFIG, randomized
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.scenes import SCENE_CATEGORIES
-from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.panoptic_detr import all_queries
@@ -142,8 +141,7 @@ def test_dc5_has_the_same_names_and_shapes():
 def test_the_scenes_model_makes_12_by_12_positions_of_96_by_96_pixels():
     model = build_model(SCENES_CONFIG, SCENE_CATEGORIES).eval()
     images = torch.randn(1, 3, 96, 96)
-    padding = torch.zeros(1, 96, 96, dtype=torch.bool)
-    assert model.detr(images, padding).memory.shape == (1, 128, 12, 12)
+    assert model.detr(images).memory.shape == (1, 128, 12, 12)
 
 
 @torch.no_grad()
@@ -153,10 +151,7 @@ def test_channels_last_gives_the_same_to_rounding(images):
     model = randomized(build_model(config, SCENE_CATEGORIES)).eval()
     weight = model.detr.backbone[0].body.layer1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    inputs = (
-        torch.randn(images, 3, 96, 80),
-        torch.zeros(images, 96, 80, dtype=torch.bool),
-    )
+    inputs = torch.randn(images, 3, 96, 80), None
     last = model(*inputs, all_queries)
     res2 = last.detection.pyramid.res2
     assert res2.is_contiguous(memory_format=torch.channels_last)
@@ -167,11 +162,3 @@ def test_channels_last_gives_the_same_to_rounding(images):
         torch.testing.assert_close(
             getattr(last, name), getattr(first, name), rtol=1e-4, atol=1e-4
         )
-
-
-def test_large_masks_are_made_a_few_at_a_time():
-    """Small ones all at once: that is quicker, and equal masks stay equal."""
-    assert load_model("scenes", "cpu").mask_head.chunk is None
-    with torch.device("meta"):
-        large = build_model(ModelConfig(num_classes=8), SCENE_CATEGORIES)
-    assert large.mask_head.chunk == 1

@@ -11,9 +11,12 @@ from PIL import Image
 
 from detr_lite.errors import ConfigError
 from detr_lite.panoptic import (
+    best_masks,
+    first_of_stuff,
     nearest_index,
+    panoptic_maps,
     panoptic_results,
-    panoptic_segmentation,
+    resized_maps,
 )
 
 CAR, SKY, SEA = range(3)
@@ -21,20 +24,28 @@ IS_THING = (True, False, False)
 
 
 def segment(labels, logits, mode="union", min_area=0, size=None, out=None):
-    """Segment one picture whose masks have a value for each pixel."""
+    """Segment one picture whose masks have a value for each pixel.
+
+    Returns for each pixel its mask, -1 where there is none, the masks that
+    have a segment, and their areas.
+    """
     logits = torch.as_tensor(logits, dtype=torch.float32)
     padded = tuple(logits.shape[1:])
     size = size or padded
-    return panoptic_segmentation(
-        torch.tensor(labels, dtype=torch.int64),
-        logits,
+    id_maps, numbers, areas = panoptic_maps(
+        torch.tensor(labels, dtype=torch.int64)[None],
+        logits[None],
         IS_THING,
         padded,
-        size,
-        out or size,
+        [size],
+        [out or size],
         mode,
         min_area,
     )
+    kept = numbers[0].nonzero()[:, 0].tolist()
+    assert numbers[0, kept].tolist() == [*range(1, len(kept) + 1)]
+    masks = torch.tensor([-1, *kept])[id_maps[0]]
+    return masks, kept, areas[0, kept].tolist()
 
 
 def test_each_pixel_goes_to_the_mask_that_wants_it_most():
@@ -110,7 +121,8 @@ def test_nothing_is_left_where_every_segment_is_small():
 
 @pytest.mark.parametrize("mode", ["union", "original"])
 def test_nothing_kept_is_void_everywhere(mode):
-    positions, kept, areas = segment([], np.zeros((0, 3, 4)), mode)
+    """A place without a mask has the label that is no class."""
+    positions, kept, areas = segment([3], np.zeros((1, 3, 4)), mode)
     assert positions.shape == (3, 4)
     assert (positions == -1).all()
     assert kept == areas == []
@@ -193,11 +205,9 @@ def test_padding_is_cropped_off_before_anything_is_counted():
 
 def test_masks_are_enlarged_bilinearly_before_the_argmax():
     """Between a pixel of 3 and one of -1 the zero is not in the middle."""
-    logits = torch.tensor([[[3.0, -1.0]], [[0.0, 0.0]]])
-    positions, _, _ = panoptic_segmentation(
-        torch.tensor([CAR, CAR]), logits, IS_THING, (1, 16), (1, 16), (1, 16),
-        min_area=0,
-    )  # fmt: skip
+    logits = torch.tensor([[[[3.0, -1.0]], [[0.0, 0.0]]]])
+    there = torch.ones(1, 2, dtype=torch.bool)
+    positions = best_masks(logits, there, (1, 16))[0]
     # Pixel x lies at (x + 1/2) / 8 - 1/2; 3 - 4 t = 0 at t = 3/4.
     border = [3 - 4 * ((x + 0.5) / 8 - 0.5) > 0 for x in range(16)]
     assert (positions[0] == 0).tolist() == border
@@ -218,11 +228,110 @@ def test_the_id_map_is_resized_to_the_picture_the_user_gave():
     assert areas == [8, 4]
 
 
+def test_of_equal_masks_the_first_wins_and_dead_ones_never_do():
+    logits = torch.zeros(2, 3, 1, 1)
+    logits[:, 0] = 9
+    alive = torch.tensor([[True, True, True], [False, True, True]])
+    assert best_masks(logits, alive, (2, 2))[:, 0, 0].tolist() == [0, 1]
+
+
+def test_stuff_joins_the_first_of_its_class_and_things_themselves():
+    labels = torch.tensor([[SKY, CAR, SKY, CAR, SEA, SKY], [CAR] * 6])
+    flags = torch.tensor(IS_THING)
+    assert first_of_stuff(labels, flags).tolist() == [
+        [0, 1, 0, 3, 4, 0],
+        [0, 1, 2, 3, 4, 5],
+    ]
+
+
+def images_of_a_batch(random, count):
+    """Return masks of images with sizes of their own, and those sizes."""
+    labels = [random.randint(0, 3, random.randint(0, 6)) for _ in range(count)]
+    sizes = [(random.randint(3, 9), random.randint(3, 9)) for _ in labels]
+    outs = [(random.randint(2, 12), random.randint(2, 12)) for _ in labels]
+    masks = [
+        random.normal(size=(len(a), 8, 8)) + random.normal(size=(len(a), 1, 1))
+        for a in labels
+    ]
+    return labels, masks, sizes, outs
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.sampled_from(["union", "original"]),
+    st.integers(0, 5),
+)
+def test_the_images_of_a_batch_get_what_each_gets_alone(
+    seed, count, mode, min_area
+):
+    """Whatever their numbers of masks, their sizes and those of the result."""
+    random = np.random.RandomState(seed)
+    labels, masks, sizes, outs = images_of_a_batch(random, count)
+    most = max(1, *map(len, labels)) + random.randint(2)
+    rows = torch.full((count, most), len(IS_THING))
+    logits = torch.randn(count, most, 8, 8)
+    for i, own in enumerate(labels):
+        rows[i, : len(own)] = torch.from_numpy(own)
+        logits[i, : len(own)] = torch.from_numpy(masks[i])
+    maps, numbers, areas = panoptic_maps(
+        rows, logits, IS_THING, (8, 8), sizes, outs, mode, min_area
+    )
+    assert maps.shape == (count, *(max(x) for x in zip(*outs, strict=True)))
+    assert maps.dtype == torch.int64
+    for i, (height, width) in enumerate(outs):
+        if not len(labels[i]):
+            assert (maps[i] == 0).all()
+            assert (numbers[i] == 0).all()
+            continue
+        positions, kept, its_areas = segment(
+            labels[i], masks[i], mode, min_area, sizes[i], outs[i]
+        )
+        assert numbers[i].nonzero()[:, 0].tolist() == kept
+        assert areas[i, kept].tolist() == its_areas
+        found = torch.tensor([-1, *kept])[maps[i]]
+        assert torch.equal(found[:height, :width], positions)
+        assert (maps[i, height:] == 0).all()
+        assert (maps[i, :, width:] == 0).all()
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=8),
+    st.integers(0, 10**6),
+    st.integers(0, 12),
+)
+def test_where_small_segments_are_removed_no_small_one_is_left(
+    labels, seed, min_area
+):
+    """The others only grow: so one round is enough."""
+    random = np.random.RandomState(seed)
+    logits = random.normal(size=(len(labels), 4, 6))
+    logits += 2 * random.normal(size=(len(labels), 1, 1))
+    _, _, areas = segment(labels, logits, min_area=min_area)
+    assert all(area > min_area for area in areas)
+    assert sum(areas) in (0, 24)
+
+
+@given(st.integers(0, 10**6))
+def test_maps_of_a_batch_are_resized_one_by_one(seed):
+    random = np.random.RandomState(seed)
+    sizes = [tuple(random.randint(1, 7, 2)) for _ in range(3)]
+    outs = [tuple(random.randint(1, 12, 2)) for _ in range(3)]
+    maps = torch.from_numpy(random.randint(0, 50, (3, 6, 6)))
+    resized = resized_maps(maps, sizes, outs, beyond=99)
+    for i, (height, width) in enumerate(outs):
+        own = maps[i, : sizes[i][0], : sizes[i][1]].numpy().astype(np.int32)
+        picture = Image.fromarray(own)
+        wanted = picture.resize((width, height), Image.Resampling.NEAREST)
+        assert np.array_equal(resized[i, :height, :width], wanted)
+        assert (resized[i, height:] == 99).all()
+        assert (resized[i, :, width:] == 99).all()
+
+
 def output(probabilities, mask_logits, image_index, query_index):
     """Return what panoptic_results reads of a PanopticOutput."""
     probabilities = torch.tensor(probabilities)
     return SimpleNamespace(
-        detection=SimpleNamespace(sizes=None),
         class_logits=probabilities.log(),
         boxes=torch.rand(*probabilities.shape[:2], 4),
         mask_logits=torch.as_tensor(mask_logits, dtype=torch.float32),

@@ -9,12 +9,12 @@ from support import CONFIG, TWO_CLASSES, randomized
 from torch import nn
 
 from detr_lite.backbone import Pyramid
-from detr_lite.data.batch import collate, pad_images
+from detr_lite.data.batch import collate
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.detr import found
 from detr_lite.inference.model import build_model
 from detr_lite.losses import MaskLoss
-from detr_lite.matching import HungarianMatcher, MatchedQueries
+from detr_lite.matching import HungarianMatcher
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
 
@@ -42,10 +42,12 @@ def test_shapes(tiny_model, batch):
     assert output.detection.box_embeddings.shape == (3, 12, 32)
     assert output.detection.src_proj.shape == (3, 32, 12, 12)
     assert output.detection.memory.shape == (3, 32, 12, 12)
-    assert output.detection.padding_mask.shape == (3, 12, 12)
+    assert output.detection.padding_mask is None
     assert output.attention_maps.shape == (36, 8, 12, 12)
     assert output.mask_logits.shape == (36, 48, 48)
-    assert len(output.detection.layers) == CONFIG.decoder_layers
+    layers = CONFIG.decoder_layers
+    assert output.detection.layer_logits.shape == (layers, 3, 12, 9)
+    assert output.detection.layer_boxes.shape == (layers, 3, 12, 4)
 
 
 @torch.no_grad()
@@ -142,7 +144,7 @@ def test_a_picture_gives_the_same_in_a_batch_as_alone(sure_model, batch):
     """Pictures of one size: no padding, and so nothing may differ."""
     together = sure_model(batch.images, batch.padding_mask)
     for i in range(3):
-        alone = sure_model(batch.images[i : i + 1], batch.padding_mask[:1])
+        alone = sure_model(batch.images[i : i + 1])
         mine = together.image_index == i
         for a, b in (
             (together.class_logits[i], alone.class_logits[0]),
@@ -162,104 +164,26 @@ def padded_pair(scenes):
     return images, padding
 
 
-def of_three_sizes(scenes):
-    """Scenes cut to sizes that no stride divides."""
-    return [
-        scenes[0].image,
-        scenes[1].image[:, :71, :53],
-        scenes[2].image[:, :41, :95],
-    ]
+@torch.no_grad()
+def test_no_padding_is_a_mask_without_padding(tiny_model, batch):
+    """None says the same as a mask that is False everywhere."""
+    nothing = torch.zeros(3, 96, 96, dtype=torch.bool)
+    one = tiny_model(batch.images, nothing, all_queries)
+    other = tiny_model(batch.images, None, all_queries)
+    for a, b in (
+        (one.class_logits, other.class_logits),
+        (one.boxes, other.boxes),
+        (one.attention_maps, other.attention_maps),
+        (one.mask_logits, other.mask_logits),
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("number", range(3))
-def test_a_batch_of_different_sizes_equals_each_alone(
-    sure_model, scenes, number
-):
-    pictures = of_three_sizes(scenes)
-    sizes = [tuple(picture.shape[1:]) for picture in pictures]
-    together = sure_model(*pad_images(pictures), all_queries)
-    alone = sure_model(*pad_images(pictures[number : number + 1]), all_queries)
-    close = torch.testing.assert_close
-    close(together.class_logits[number], alone.class_logits[0])
-    close(together.boxes[number], alone.boxes[0])
-    mine = together.image_index == number
-    h, w = alone.attention_maps.shape[-2:]
-    close(together.attention_maps[mine][..., :h, :w], alone.attention_maps)
-    h, w = alone.mask_logits.shape[-2:]
-    close(
-        together.mask_logits[mine][:, :h, :w],
-        alone.mask_logits,
-        rtol=1e-4,
-        atol=1e-4,
-    )
-    padded = tuple(max(sides) for sides in zip(*sizes, strict=True))
-    found = panoptic_results(together, THINGS, padded, sizes)[number]
-    size = sizes[number]
-    (wanted,) = panoptic_results(alone, THINGS, size, [size])
-    assert torch.equal(found.id_map, wanted.id_map)
-
-
-@torch.no_grad()
-def test_without_exact_padding_the_padding_leaks_in_as_in_the_original(
+def test_a_pictures_neighbors_in_the_batch_do_not_change_it(
     sure_model, scenes
 ):
-    sure_model.detr.backbone[0].exact_padding = False
-    pictures = of_three_sizes(scenes)
-    together = sure_model(*pad_images(pictures), all_queries)
-    alone = sure_model(*pad_images(pictures[1:2]), all_queries)
-    assert not torch.allclose(
-        together.class_logits[1], alone.class_logits[0], atol=1e-2
-    )
-
-
-def test_a_padded_batch_trains_as_its_pictures_alone(tiny_model, scenes):
-    """Mask loss and gradients are the sums of those of each picture."""
-    sizes = [(96, 96), (71, 53), (41, 95)]
-    samples = [cut(scenes[i], *size) for i, size in enumerate(sizes)]
-
-    def loss_and_gradient(part):
-        tiny_model.zero_grad()
-        batch = collate(part)
-        keep = MatchedQueries(HungarianMatcher(), batch.targets, True)
-        output = tiny_model(batch.images, batch.padding_mask, keep)
-        loss = MaskLoss()(
-            output,
-            keep.matchings[-1],
-            batch.targets,
-            tuple(batch.images.shape[-2:]),
-            10.0,
-        )["loss"]
-        loss.backward()
-        return loss.detach(), tiny_model.mask_head.lay5.weight.grad.clone()
-
-    together = loss_and_gradient(samples)
-    alone = [loss_and_gradient([sample]) for sample in samples]
-    for mine, parts in zip(together, zip(*alone, strict=True), strict=True):
-        torch.testing.assert_close(mine, sum(parts), rtol=1e-4, atol=1e-5)
-
-
-def cut(sample, height, width):
-    """Return the upper left corner of a sample."""
-    id_map = sample.id_map[:height, :width]
-    left = torch.isin(sample.segment_ids, id_map)
-    return replace(
-        sample,
-        image=sample.image[:, :height, :width],
-        id_map=id_map,
-        segment_ids=sample.segment_ids[left],
-        labels=sample.labels[left],
-        crowd=sample.crowd[left],
-    )
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("exact", [True, False])
-def test_a_pictures_neighbors_in_the_batch_do_not_change_it(
-    sure_model, scenes, exact
-):
     """Also where it is padded: only the padding's size may matter."""
-    sure_model.detr.backbone[0].exact_padding = exact
     images, padding = padded_pair(scenes)
     sizes = [(96, 96), (48, 48)]
     before = sure_model(images, padding)
@@ -300,7 +224,6 @@ def tile_model():
     tiles = Tiles()
     other = build_model(replace(CONFIG, threshold=0.0), SCENE_CATEGORIES)
     model.detr.backbone[0].body = tiles
-    model.detr.backbone[0].exact_padding = False
     model.detr.input_proj = nn.Conv2d(40, CONFIG.width, 1)
     model.mask_head = type(other.mask_head)(
         CONFIG.width, CONFIG.heads, Tiles.channels[:3], CONFIG.context
@@ -322,15 +245,13 @@ def test_padding_is_invisible_to_the_detector_and_the_attention_maps(
     """
     images, padding = padded_pair(scenes)
     together = tile_model(images, padding, all_queries)
-    alone = tile_model(
-        images[1:, :, :48, :48], padding[1:, :48, :48], all_queries
-    )
+    alone = tile_model(images[1:, :, :48, :48], None, all_queries)
     close = torch.testing.assert_close
     close(together.class_logits[1:], alone.class_logits, rtol=0, atol=1e-4)
     close(together.boxes[1:], alone.boxes, rtol=0, atol=1e-5)
-    for a, b in zip(together.detection.aux, alone.detection.aux, strict=True):
-        close(a[0][1:], b[0], rtol=0, atol=1e-4)
-        close(a[1][1:], b[1], rtol=0, atol=1e-5)
+    mine, its = together.detection, alone.detection
+    close(mine.layer_logits[:, 1:], its.layer_logits, rtol=0, atol=1e-4)
+    close(mine.layer_boxes[:, 1:], its.layer_boxes, rtol=0, atol=1e-5)
     memory = together.detection.memory[1:, :, :6, :6]
     close(memory, alone.detection.memory, rtol=0, atol=1e-4)
     maps = together.attention_maps[12:]
@@ -359,9 +280,7 @@ def test_padding_reaches_the_masks_through_group_norm_alone(
 
     def difference():
         together = tile_model(images, padding, all_queries)
-        alone = tile_model(
-            images[1:, :, :48, :48], padding[1:, :48, :48], all_queries
-        )
+        alone = tile_model(images[1:, :, :48, :48], None, all_queries)
         mine = together.mask_logits[12:, :24, :24]
         scale = alone.mask_logits.abs().max()
         return (mine - alone.mask_logits).abs().max() / scale
@@ -376,11 +295,11 @@ def test_padding_reaches_the_masks_through_group_norm_alone(
 def test_attention_maps_come_from_the_encoded_image(tiny_model, batch):
     """The keys are `memory`, after the encoder; not `src_proj`, before."""
     detection = tiny_model.detr(batch.images, batch.padding_mask)
-    keep = all_queries(detection)
-    before = tiny_model.add_masks(detection, keep)
+    keep = all_queries(detection).nonzero(as_tuple=True)
+    before = tiny_model.add_masks(detection, *keep)
     other = torch.randn_like(detection.memory)
-    moved = tiny_model.add_masks(replace(detection, memory=other), keep)
-    still = tiny_model.add_masks(replace(detection, src_proj=other), keep)
+    moved = tiny_model.add_masks(replace(detection, memory=other), *keep)
+    still = tiny_model.add_masks(replace(detection, src_proj=other), *keep)
     assert not torch.allclose(moved.attention_maps, before.attention_maps)
     assert torch.equal(still.attention_maps, before.attention_maps)
 
@@ -388,10 +307,10 @@ def test_attention_maps_come_from_the_encoded_image(tiny_model, batch):
 @torch.no_grad()
 def test_the_mask_heads_image_is_the_one_before_the_encoder(tiny_model, batch):
     detection = tiny_model.detr(batch.images, batch.padding_mask)
-    keep = all_queries(detection)
-    before = tiny_model.add_masks(detection, keep)
+    keep = all_queries(detection).nonzero(as_tuple=True)
+    before = tiny_model.add_masks(detection, *keep)
     other = torch.randn_like(detection.src_proj)
-    moved = tiny_model.add_masks(replace(detection, src_proj=other), keep)
+    moved = tiny_model.add_masks(replace(detection, src_proj=other), *keep)
     assert not torch.allclose(moved.mask_logits, before.mask_logits)
 
 
@@ -402,9 +321,12 @@ def test_masks_come_from_the_last_decoder_layer(tiny_model, batch):
     logits = tiny_model.detr.class_embed(embeddings)
     boxes = tiny_model.detr.bbox_embed(embeddings).sigmoid()
     close = torch.testing.assert_close
-    for a, b in zip(detection.layers[-1], (logits, boxes), strict=True):
-        close(a, b, rtol=0, atol=1e-5)
-    assert not torch.allclose(detection.aux[0][0], logits, atol=1e-2)
+    close(detection.class_logits, logits, rtol=0, atol=1e-5)
+    close(detection.boxes, boxes, rtol=0, atol=1e-5)
+    assert torch.equal(detection.class_logits, detection.layer_logits[-1])
+    assert torch.equal(detection.boxes, detection.layer_boxes[-1])
+    first = detection.layer_logits[0]
+    assert not torch.allclose(first, logits, atol=1e-2)
 
 
 def mask_gradients(model, batch, matched_only):
@@ -412,18 +334,19 @@ def mask_gradients(model, batch, matched_only):
     model.zero_grad()
     loss = MaskLoss()
     detection = model.detr(batch.images, batch.padding_mask)
-    layers = [(detection.class_logits, detection.boxes)]
-    matching = HungarianMatcher()(layers, batch.targets)[0]
-    keep = matching.keep(CONFIG.num_queries, len(batch.targets))
+    targets = batch.targets
+    (queries,) = HungarianMatcher()(
+        detection.layer_logits[-1:], detection.layer_boxes[-1:], targets
+    )
     if matched_only:
-        output = model.add_masks(detection, keep)
+        output = model.add_masks(detection, targets.image, queries)
+        masks = output.mask_logits
     else:
-        output = model.add_masks(detection, all_queries(detection))
-        output = replace(
-            output, mask_logits=output.mask_logits[keep.flatten()]
-        )
-    size = tuple(batch.images.shape[-2:])
-    parts = loss(output, matching, batch.targets, size, 7.0)
+        keep = all_queries(detection).nonzero(as_tuple=True)
+        output = model.add_masks(detection, *keep)
+        masks = output.mask_logits.view(3, CONFIG.num_queries, 48, 48)
+        masks = masks[targets.image, queries]
+    parts = loss(masks, torch.arange(len(queries)), targets, 7.0)
     parts["loss"].backward()
     return parts, {
         name: p.grad.clone()
@@ -470,7 +393,8 @@ def test_the_frozen_detector_keeps_nothing_for_a_gradient(tiny_model, batch):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         detection = tiny_model.detr(batch.images, batch.padding_mask)
         assert kept == []
-        output = tiny_model.add_masks(detection, every_third(detection))
+        some = every_third(detection).nonzero(as_tuple=True)
+        output = tiny_model.add_masks(detection, *some)
     assert kept
     assert output.mask_logits.requires_grad
     assert not detection.class_logits.requires_grad

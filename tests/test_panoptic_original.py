@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import sampled
 from torch.nn import functional
 
-from detr_lite.backbone import Pyramid
 from detr_lite.detr import found
 from detr_lite.panoptic import panoptic_results
 
@@ -95,12 +95,11 @@ def made_up(random, queries, size):
     return (torch.from_numpy(a).float() for a in (classes, masks))
 
 
-def output(class_logits, mask_logits, sizes=None):
+def output(class_logits, mask_logits):
     """Return what panoptic_results reads; (B, N, K + 1), (B, N, h, w)."""
     keep = found(class_logits, THRESHOLD)
     image_index, query_index = keep.nonzero(as_tuple=True)
     return SimpleNamespace(
-        detection=SimpleNamespace(sizes=sizes),
         class_logits=class_logits,
         boxes=torch.rand(*keep.shape, 4),
         mask_logits=mask_logits[keep],
@@ -109,9 +108,10 @@ def output(class_logits, mask_logits, sizes=None):
     )
 
 
-def test_hundreds_of_results_are_the_originals_segment_by_segment():
+@pytest.mark.parametrize("first", sampled(range(0, 20_000, 400), 1))
+def test_hundreds_of_results_are_the_originals_segment_by_segment(first):
     segments, empty, removed, twice = 0, 0, 0, 0
-    for seed in range(400):
+    for seed in range(first, first + 400):
         random = np.random.RandomState(seed)
         h, w = random.randint(4, 9, 2)
         queries = random.randint(1, 17)
@@ -135,22 +135,20 @@ def test_hundreds_of_results_are_the_originals_segment_by_segment():
         removed += len(theirs) < len(kept)
         twice += len(stuff) > len({*stuff})
     # Each kind of case occurs, so that agreement means something.
-    assert segments > 900
-    assert empty > 5
+    assert segments > 800
+    assert empty
     assert min(removed, twice) > 100
 
 
 @pytest.mark.parametrize("mode", ["original", "union"])
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("seed", range(10))
-def test_a_picture_in_a_padded_batch_gives_what_it_gives_alone(
-    mode, exact, seed
-):
-    """Whatever its masks say about the padding."""
+@pytest.mark.parametrize("seed", sampled(range(100), 10))
+def test_a_picture_in_a_padded_batch_gives_what_it_gives_alone(mode, seed):
+    """Whatever its masks say about the padding.
+
+    They are at full size: enlarging would mix the padding into the last
+    pixels of the picture, in the original too.
+    """
     random = np.random.RandomState(seed)
-    # Where the padding is not told apart, at full size: enlarging would mix
-    # it into the last pixels of the picture, in the original too.
-    stride = 4 if exact else 1
     sizes = [(8, 12), (12, 7), (5, 5)]
     masks = torch.from_numpy(random.normal(0, 9, (3, 6, 12, 12))).float()
     rows = [made_up(random, 6, size) for size in sizes]
@@ -158,18 +156,14 @@ def test_a_picture_in_a_padded_batch_gives_what_it_gives_alone(
     for i, (h, w) in enumerate(sizes):
         masks[i, :, :h, :w] = alone[i]
     outs = [tuple(random.randint(6, 60, 2)) for _ in sizes]
-    full = [(stride * h, stride * w) for h, w in sizes]
-    own = None
-    if exact:
-        own = tuple(Pyramid(size, None, None, None) for size in sizes)
     together = panoptic_results(
-        output(torch.stack(classes), masks, own), ISTHING,
-        (12 * stride, 12 * stride), full, outs, mode,
+        output(torch.stack(classes), masks), ISTHING, (12, 12), sizes, outs,
+        mode,
     )  # fmt: skip
     for i, result in enumerate(together):
         (single,) = panoptic_results(
             output(classes[i][None], alone[i][None]), ISTHING,
-            full[i], [full[i]], [outs[i]], mode,
+            sizes[i], [sizes[i]], [outs[i]], mode,
         )  # fmt: skip
         assert torch.equal(result.id_map, single.id_map)
         assert [(s.id, s.label, s.area, s.query) for s in result.segments] == [

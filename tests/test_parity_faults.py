@@ -21,7 +21,7 @@ from transformers_pair import (
 from detr_lite.data.batch import collate
 from detr_lite.data.sample import Sample
 from detr_lite.inference.model import build_model
-from detr_lite.panoptic import panoptic_segmentation
+from detr_lite.panoptic import panoptic_maps
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.transformer import Encoder
 
@@ -124,11 +124,12 @@ def test_ids_are_unique_after_stuff_was_merged():
     assert theirs["segmentation"].unique().tolist() == [1, 2]
 
     size = (4, 8)
-    positions, kept, areas = panoptic_segmentation(
-        labels, masks, (True, False), size, size, size
+    maps, ids, areas = panoptic_maps(
+        labels[None], masks[None], (True, False), size, [size], [size]
     )
-    assert kept == positions.unique().tolist() == [0, 1, 3]
-    assert areas == [16, 8, 8]
+    assert ids.tolist() == [[1, 2, 0, 3]]
+    assert maps.unique().tolist() == [1, 2, 3]
+    assert areas.tolist() == [[16, 8, 0, 8]]
 
 
 def test_boxes_stay_relative_to_the_picture_in_a_padded_batch():
@@ -167,5 +168,4 @@ def test_boxes_stay_relative_to_the_picture_in_a_padded_batch():
         )
         for h in (30, 40)
     ]
-    for mine in collate(samples).targets:
-        assert mine.boxes.tolist() == [[0.5, 0.5, 1, 1]]
+    assert collate(samples).targets.boxes.tolist() == [[0.5, 0.5, 1, 1]] * 2

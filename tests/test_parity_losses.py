@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import target
+from support import joined, target
 from transformers.loss.loss_for_object_detection import (
     HungarianMatcher as TheirMatcher,
 )
@@ -12,7 +12,7 @@ from transformers.loss.loss_for_object_detection import ImageLoss
 from transformers_pair import SMALL, our_model, padded_batch, their_model
 
 from detr_lite.losses import DetectionLoss, MaskLoss
-from detr_lite.matching import HungarianMatcher, MatchedQueries
+from detr_lite.matching import HungarianMatcher
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.weights.layouts import convert
 
@@ -39,7 +39,7 @@ def made_targets():
                 "masks": id_map == torch.arange(1, count + 1)[:, None, None],
             }
         )
-    return ours, theirs
+    return joined(ours), theirs
 
 
 @pytest.fixture
@@ -50,13 +50,24 @@ def both():
     return ours.requires_grad_(True), theirs.requires_grad_(True)
 
 
-def our_parts(output, matching, targets, padded):
-    """Return the five losses of the last layer, as the trainer counts."""
-    count = float(sum(COUNTS))
-    last = replace(output.detection, aux=())
-    boxes = DetectionLoss()(last, [matching], targets, count)
-    masks = MaskLoss()(output, matching, targets, padded, count)
+def our_parts(output, masks, queries, targets):
+    """Return the five losses of the last layer, as the trainer counts.
+
+    masks: of the segments' queries, in their order.
+    """
+    count, found = float(sum(COUNTS)), output.detection
+    boxes = DetectionLoss()(
+        found.layer_logits[-1:], found.layer_boxes[-1:], queries, targets,
+        count,
+    )  # fmt: skip
+    masks = MaskLoss()(masks, torch.arange(sum(COUNTS)), targets, count)
     return boxes["loss"] + masks["loss"], {**boxes, **masks}
+
+
+def last_queries(detection, targets):
+    """Return what the matcher says of the last layer, (1, T)."""
+    layers = detection.layer_logits[-1:], detection.layer_boxes[-1:]
+    return HungarianMatcher()(*layers, targets)
 
 
 THEIR_NAMES = {
@@ -74,17 +85,17 @@ def test_losses_and_gradients_of_all_parameters_agree(both, matched_only):
     ours, theirs = both
     images, padding = padded_batch(*SIZES)
     my_targets, their_targets = made_targets()
-    keep = MatchedQueries(HungarianMatcher(), my_targets, last_only=True)
+    image = my_targets.image
     if matched_only:
-        output = ours(images, padding, keep)
-        matching = keep.matchings[-1]
+        detection = ours.detr(images, padding)
+        queries = last_queries(detection, my_targets)
+        output = ours.add_masks(detection, image, queries[0])
+        masks = output.mask_logits
     else:
         output = ours(images, padding, all_queries)
-        keep(output.detection)
-        matching = keep.matchings[-1]
-        chosen = matching.image * SMALL.num_queries + matching.query
-        output = replace(output, mask_logits=output.mask_logits[chosen])
-    loss, parts = our_parts(output, matching, my_targets, images.shape[-2:])
+        queries = last_queries(output.detection, my_targets)
+        masks = output.mask_logits[image * SMALL.num_queries + queries[0]]
+    loss, parts = our_parts(output, masks, queries, my_targets)
     other = theirs(images, pixel_mask=(~padding).long(), labels=their_targets)
     for mine, name in THEIR_NAMES.items():
         torch.testing.assert_close(
@@ -117,45 +128,19 @@ def test_matchings_and_losses_of_every_layer_agree():
     ours = our_model(replace(SMALL, dropout=0.0))
     with torch.no_grad():
         detection = ours.detr(*padded_batch(*SIZES))
-    matchings = HungarianMatcher()(detection.layers, my_targets)
+    layers = detection.layer_logits, detection.layer_boxes
+    queries = HungarianMatcher()(*layers, my_targets)
     matcher = TheirMatcher(class_cost=1, bbox_cost=5, giou_cost=2)
     criterion = ImageLoss(matcher, SMALL.num_classes, 0.1, ["labels", "boxes"])
     total = 0
-    for matching, (logits, boxes) in zip(
-        matchings, detection.layers, strict=True
-    ):
+    for mine, logits, boxes in zip(queries, *layers, strict=True):
         outputs = {"logits": logits, "pred_boxes": boxes}
-        for i, (queries, segments) in enumerate(
-            matcher(outputs, their_targets)
+        for own, (theirs, segments) in zip(
+            mine.split(COUNTS), matcher(outputs, their_targets), strict=True
         ):
-            mine = matching.image == i
-            assert matching.query[mine].tolist() == queries.tolist()
-            assert matching.target[mine].tolist() == segments.tolist()
+            assert own[segments].tolist() == theirs.tolist()
         parts = criterion(outputs, their_targets)
         total += parts["loss_ce"]
         total += 5 * parts["loss_bbox"] + 2 * parts["loss_giou"]
-    loss = DetectionLoss()(detection, matchings, my_targets, sum(COUNTS))
+    loss = DetectionLoss()(*layers, queries, my_targets, sum(COUNTS))
     torch.testing.assert_close(loss["loss"], total, rtol=1e-5, atol=0)
-
-
-def test_with_exact_padding_masks_are_compared_without_the_padding():
-    """Theirs, like the original, also asks for a 0 at padded pixels."""
-    targets, _ = made_targets()
-    losses = []
-    for exact in (False, True):
-        torch.manual_seed(1)
-        model = our_model(replace(SMALL, dropout=0.0, exact_padding=exact))
-        images, padding = padded_batch(*SIZES)
-        keep = MatchedQueries(HungarianMatcher(), targets, last_only=True)
-        with torch.no_grad():
-            output = model(images, padding, keep)
-        logits = torch.zeros_like(output.mask_logits)
-        _, parts = our_parts(
-            replace(output, mask_logits=logits),
-            keep.matchings[-1],
-            targets,
-            images.shape[-2:],
-        )
-        losses.append(parts["dice"].item())
-    # All pixels at 1/2: the smaller picture's padding is half of a Dice sum.
-    assert losses[0] > losses[1] + 0.05

@@ -11,7 +11,6 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import (
     LiveCurves,
-    attention_figure,
     curves_figure,
     read_log,
 )
@@ -59,22 +58,6 @@ def test_small_pictures_are_enlarged_by_whole_pixels(prediction):
     big = np.asarray(enlarged(prediction.image, 400))
     assert big.shape == (400, 400, 3)
     assert (big == 128).all()
-
-
-def test_a_notebook_shows_the_overlay(prediction):
-    assert prediction._repr_png_().startswith(b"\x89PNG")
-
-
-def test_attention_has_a_panel_a_head_and_one_color_scale(prediction):
-    figure = attention_figure(prediction, 1)
-    images = [axis.images[0] for axis in figure.axes if axis.images]
-    assert len(images) == 8
-    highest = prediction.attention_maps[1].max().item()
-    for image, values in zip(
-        images, prediction.attention_maps[1], strict=True
-    ):
-        assert image.get_clim() == (0, pytest.approx(highest))
-        np.testing.assert_array_equal(image.get_array(), values.numpy())
 
 
 LOG = [

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.data.transforms import TrainTransform
 from detr_lite.teaching.plots import sample_figure
@@ -36,7 +36,7 @@ def test_picture_ids_and_both_members_of_the_batch_are_drawn(scenes):
         padding, *boxes = axis.patches
         assert (padding.get_width(), padding.get_height()) == (width, height)
         assert padding.get_zorder() < axis.images[0].get_zorder()
-        wanted = make_target(one)
+        wanted = make_targets([one])
         assert len(boxes) == len(wanted.labels)
         for patch, label, box in zip(
             boxes, wanted.labels, wanted.boxes, strict=True

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import PNGFormatter
 from PIL import Image
 
 from detr_lite.data.batch import pad_images
@@ -138,7 +139,7 @@ def test_a_segments_box_is_in_pixels_and_inside(prediction):
 
 
 def test_a_prediction_shows_itself_in_a_notebook(prediction):
-    shown = Image.open(io.BytesIO(prediction._repr_png_()))
+    shown = Image.open(io.BytesIO(PNGFormatter()(prediction)))
     assert shown.format == "PNG"
     assert shown.size == prediction.overlay().size
 

@@ -13,7 +13,7 @@ from detr_lite.data.batch import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     collate,
-    make_target,
+    make_targets,
     pad_images,
 )
 from detr_lite.data.categories import Categories, Category
@@ -67,27 +67,29 @@ def test_boxes_are_the_tightest(height, width, numbers):
 
 def test_a_segment_without_pixels_is_refused_by_its_number():
     with pytest.raises(DataError, match=r"beach: Segment 8 has no pixel"):
-        make_target(sample([[1, 1]], [1, 8]))
+        make_targets([sample([[1, 1]], [1, 8])])
 
 
 def test_target_boxes_are_relative_to_the_picture():
-    target = make_target(sample([[0, 3, 3, 0], [0, 3, 3, 0]], [3]))
+    target = make_targets([sample([[0, 3, 3, 0], [0, 3, 3, 0]], [3])])
     wanted = torch.tensor([[0.25, 0.0, 0.75, 1.0]])
     assert torch.equal(cxcywh_to_xyxy(target.boxes), wanted)
 
 
 def test_crowds_are_no_targets():
-    target = make_target(sample([[3, 5]], [3, 5], [1, 0], [True, False]))
+    target = make_targets([sample([[3, 5]], [3, 5], [1, 0], [True, False])])
     assert target.segment_ids.tolist() == [5]
     assert target.labels.tolist() == [0]
     assert target.boxes.shape == (1, 4)
-    assert target.masks().tolist() == [[[False, True]]]
+    assert target.masks(torch.tensor([0])).tolist() == [[[False, True]]]
+    assert target.counts == (1,)
 
 
 def test_a_picture_without_segments_is_a_target_without_boxes():
-    target = make_target(sample([[0, 0]], []))
+    target = make_targets([sample([[0, 0]], [])])
     assert target.boxes.shape == (0, 4)
-    assert target.masks().shape == (0, 1, 2)
+    assert target.id_maps.shape == (1, 1, 2)
+    assert target.counts == (0,)
 
 
 def test_pictures_are_padded_right_and_below():
@@ -107,16 +109,47 @@ def test_pictures_are_padded_right_and_below():
 def test_pictures_of_one_size_have_no_padding():
     same = [torch.zeros(3, 4, 5, dtype=torch.uint8)] * 2
     images, mask = pad_images(same)
-    assert not mask.any()
+    assert mask is None
     black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
     torch.testing.assert_close(images[1, :, 2, 2], black)
 
 
-def test_a_batch_holds_each_samples_target():
-    samples = [sample([[1, 2]], [1, 2], [1, 0]), sample([[0, 7]], [7])]
+def test_a_batch_holds_all_samples_targets():
+    """In the samples' order, with the image of each; maps are padded."""
+    samples = [
+        sample([[1, 2]], [1, 2], [1, 0]),
+        sample([[0, 0, 0]], []),
+        sample([[0], [7]], [7]),
+    ]
     batch = collate(samples)
-    assert [t.labels.tolist() for t in batch.targets] == [[1, 0], [0]]
+    targets = batch.targets
+    assert targets.labels.tolist() == [1, 0, 0]
+    assert targets.image.tolist() == [0, 0, 2]
+    assert targets.segment_ids.tolist() == [1, 2, 7]
+    assert targets.counts == (2, 0, 1)
+    assert targets.boxes.tolist() == [
+        [0.25, 0.5, 0.5, 1],
+        [0.75, 0.5, 0.5, 1],
+        [0.5, 0.75, 1, 0.5],
+    ]
+    assert targets.id_maps.tolist() == [
+        [[1, 2, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [7, 0, 0]],
+    ]
+    types = [t.dtype for t in (targets.image, targets.id_maps)]
+    assert types == [torch.int64, torch.int32]
     assert batch.samples == samples
+
+
+def test_boxes_of_a_sample_are_those_of_its_id_map():
+    """Asked for twice, and in an order of their own."""
+    one = sample([[3, 0, 5], [3, 3, 5]], [5, 3])
+    wanted = boxes_from_id_map(one.id_map, one.segment_ids)
+    for _ in range(2):
+        assert torch.equal(one.boxes(), wanted)
+    with pytest.raises(DataError):
+        sample([[3, 3]], [3, 4]).boxes()
 
 
 def test_flip_mirrors_picture_and_segments_together():
@@ -161,7 +194,7 @@ def test_fit_sample_drops_segments_that_lose_their_last_pixel():
     assert fitted.id_map.shape == (16, 16)
     assert fitted.segment_ids.tolist() == [1]
     assert fitted.labels.tolist() == [1]
-    make_target(fitted)  # every segment that is left has pixels
+    make_targets([fitted])  # every segment that is left has pixels
 
 
 def test_fit_sample_keeps_large_ids_exact():

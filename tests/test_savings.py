@@ -84,3 +84,98 @@ def test_models_are_built_with_folded_norms(tiny_model):
     norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
     assert norms
     assert passes(model.detr.backbone[0].body) == 0
+
+
+def changed(norm):
+    """Change each of a norm's tensors in place."""
+    with torch.no_grad():
+        for number, buffer in enumerate(norm.buffers(), 1):
+            buffer.add_(number / 10)
+    return norm
+
+
+def loaded(norm):
+    other = randomized(FrozenBatchNorm2d(8)).to(norm.weight.dtype)
+    norm.load_state_dict(other.state_dict())
+    return norm
+
+
+def replaced(norm):
+    """Give a norm a tensor that wasn't there before."""
+    norm.running_mean = norm.running_mean + 1
+    return norm
+
+
+CHANGES = {
+    "in place": changed,
+    "by loading": loaded,
+    "by assignment": replaced,
+    "of type": lambda norm: norm.float(),
+}
+
+
+def convolved(net, x):
+    """Return what the folded net computes, and what its parts do."""
+    convolution, norm = net
+    weight = convolution.weight, None, 1, 1
+    wanted = norm.scale_and_shift()
+    plain = torch.conv2d(x, *weight)
+    scaled = plain * wanted[0][:, None, None] + wanted[1][:, None, None]
+    return net(x), scaled
+
+
+def folded(dtype=torch.float64):
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), FrozenBatchNorm2d(8)
+    )
+    randomized(net)
+    fold_norms(net)
+    return net.to(dtype), torch.randn(2, 3, 9, 7, dtype=dtype)
+
+
+def assert_same(mine, other):
+    tiny = torch.finfo(mine.dtype).eps * 100
+    torch.testing.assert_close(mine, other, rtol=tiny, atol=tiny)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.enable_grad, torch.inference_mode]
+)
+def test_what_is_worked_out_once_follows_the_norm(change, mode):
+    """Whatever way its statistics change after they were used."""
+    net, x = folded()
+    with mode():
+        before, wanted = convolved(net, x)
+    assert_same(before, wanted)
+    change(net[1])
+    net.to(net[1].weight.dtype)
+    with mode():
+        after, wanted = convolved(net, x.to(net[1].weight.dtype))
+    assert_same(after, wanted)
+    assert not torch.equal(after, before.to(after.dtype))
+
+
+def test_a_copy_of_a_net_that_was_used_has_norms_of_its_own():
+    net, x = folded()
+    net(x)
+    other = copy.deepcopy(net)
+    changed(other[1])
+    for one in (other, net):
+        assert_same(*convolved(one, x))
+    assert not torch.allclose(other(x), net(x))
+    changed(net[1])
+    assert_same(*convolved(net, x))
+
+
+def test_what_is_worked_out_while_nothing_is_learned_serves_training():
+    """Used in inference mode first, the weights still get gradients."""
+    net, x = folded()
+    with torch.inference_mode():
+        net(x)
+    net(x).sum().backward()
+    gradient = net[0].weight.grad.clone()
+    net[0].weight.grad = None
+    unfold_norms(net)
+    net(x).sum().backward()
+    assert_same(gradient, net[0].weight.grad)

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 
+import measure
 import pytest
 
 from detr_lite import load_model
@@ -14,9 +14,6 @@ from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import measure  # noqa: E402  (it lies in tools/, which is no package)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +48,12 @@ def test_card_gives_the_measured_figures():
 def test_readme_tables_are_the_measured_ones():
     readme = (ROOT / "README.md").read_text()
     assert measure.tables(measure.read_results()) in readme
+
+
+def test_the_table_of_ablations_in_chapter_6_is_the_measured_one():
+    text = (ROOT / "book/text/06_train_and_evaluate.md").read_text("utf-8")
+    table = measure.ablations(measure.read_results())
+    assert f"<!-- ablations -->\n{table}\n<!-- /ablations -->" in text
 
 
 def test_manifest_describes_every_shipped_file():

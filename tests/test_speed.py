@@ -108,17 +108,27 @@ def test_fewer_masks_at_a_time_and_their_order_in_memory(inputs):
     assert model.mask_head.chunk is None
 
 
-def test_compiling_is_of_the_backbone_and_the_transformer(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(
-        torch, "compile", lambda call, **_: compiled.append(call) or call
-    )
-    model = build_model(CONFIG, SCENE_CATEGORIES)
-    tuned(model, Speed(compile=True))
-    parts = [model.detr.backbone[0].body, model.detr.transformer]
-    assert [call.__self__ for call in compiled] == parts
-    tuned(model, Speed())
-    assert all(part._compiled_call_impl is None for part in parts)
+@torch.no_grad()
+def test_compiling_is_of_the_backbone_and_the_transformer(
+    monkeypatch, tiny_model, inputs
+):
+    used = []
+
+    def compiled(call, **options):
+        def counted(*args, **kwargs):
+            used.append(call.__self__)
+            return call(*args, **kwargs)
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    tuned(tiny_model, Speed(compile=True))
+    tiny_model(*inputs)
+    detr = tiny_model.detr
+    assert used == [detr.backbone[0].body, detr.transformer]
+    tuned(tiny_model, Speed())
+    tiny_model(*inputs)
+    assert len(used) == 2
 
 
 def test_a_detector_has_no_masks_to_make_in_parts(inputs):

@@ -16,8 +16,6 @@ DOG = Category(1, "dog", True, (0, 0, 0))
 
 def test_labels_are_joined_by_category_id(scenes):
     wide = Categories([DOG, *reversed(TWO_CLASSES)])
-    split = Part(scenes, [0, 3])
-    split.categories = TWO_CLASSES
     # The scenes' labels 0 and 1 play cat and sky here.
     sample = replace(
         scenes[0],
@@ -25,8 +23,11 @@ def test_labels_are_joined_by_category_id(scenes):
         segment_ids=torch.tensor([1, 2, 3]),
         crowd=torch.zeros(3, dtype=torch.bool),
     )
-    split._split = [sample] * 4
-    other = relabel(split, wide)
+
+    class Two(list):
+        categories = TWO_CLASSES
+
+    other = relabel(Part(Two([sample] * 4), [0, 3]), wide)
     assert other.categories == wide
     assert len(other) == 2
     assert other[0].labels.tolist() == [1, 2, 2]

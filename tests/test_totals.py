@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support import target
+from support import joined, target
 
 from detr_lite.data.batch import Batch
 from detr_lite.losses import DetectionLoss, class_loss
 from detr_lite.matching import HungarianMatcher
-from detr_lite.training.totals import count_totals
+from detr_lite.training.totals import answers, count_totals
 
 ALONE = SimpleNamespace(num_processes=1)
 
@@ -20,7 +20,7 @@ def batch(*counts):
         target([i % 2 for i in range(n)], torch.rand(n, 4) / 3 + 0.3)
         for n in counts
     ]
-    return Batch(torch.zeros(0), torch.zeros(0), targets, [])
+    return Batch(torch.zeros(0), None, joined(targets))
 
 
 def test_totals_by_hand():
@@ -56,23 +56,48 @@ def test_several_processes_add_up_their_counts_and_share_the_sum():
     assert totals.pictures == 2
 
 
+def answered(targets):
+    """Return logits, boxes and queries of one layer for two pictures."""
+    logits, boxes = torch.randn(1, 2, 4, 3), torch.rand(1, 2, 4, 4)
+    return logits, boxes, HungarianMatcher()(logits, boxes, targets)
+
+
 @pytest.mark.parametrize("counts", [(3, 1), (6, 2), (0, 0)])
 def test_a_batch_alone_has_the_total_that_the_class_loss_counts(counts):
     data = batch(*counts)
-    layers = ((torch.randn(2, 4, 3), torch.rand(2, 4, 4)),)
-    (matching,) = HungarianMatcher()(layers, data.targets)
-    arguments = layers[0][0], matching, data.targets, 0.1
+    logits, _, queries = answered(data.targets)
+    arguments = logits, queries, data.targets, 0.1
     total = count_totals([data], 4, 0.1, ALONE).class_weight
-    assert torch.equal(class_loss(*arguments, total), class_loss(*arguments))
-    assert class_loss(*arguments, 2 * total) == class_loss(*arguments) / 2
+    torch.testing.assert_close(
+        class_loss(*arguments, total), class_loss(*arguments)
+    )
+    twice = class_loss(*arguments, 2 * total)
+    torch.testing.assert_close(twice, class_loss(*arguments) / 2)
 
 
 def test_the_detection_loss_passes_both_divisors_on():
     data = batch(3, 1)
-    layers = ((torch.randn(2, 4, 3), torch.rand(2, 4, 4)),)
-    matchings = HungarianMatcher()(layers, data.targets)
-    output = SimpleNamespace(layers=layers)
-    one = DetectionLoss()(output, matchings, data.targets, 4.0, 5.0)
-    other = DetectionLoss()(output, matchings, data.targets, 8.0, 10.0)
+    found = answered(data.targets)
+    one = DetectionLoss()(*found, data.targets, 4.0, 5.0)
+    other = DetectionLoss()(*found, data.targets, 8.0, 10.0)
     for name, value in one.items():
         assert other[name] == pytest.approx(value / 2)
+
+
+def test_answers_by_hand():
+    """Four segments, one of them without a query; two answers are right.
+
+    Of the first picture's queries two find something, of the second's one.
+    """
+    targets = joined(
+        [target([0, 1, 1], [[0.5] * 4] * 3), target([1], [[0.5] * 4])]
+    )
+    labels = torch.tensor([[0, 2, 0], [2, 2, 1]])
+    logits = torch.nn.functional.one_hot(labels, 3).float()
+    queries = torch.tensor([0, 2, 3, 2])
+    totals = count_totals(
+        [Batch(torch.zeros(0), None, targets)], 3, 0.1, ALONE
+    )
+    found = answers(logits, queries, targets, totals)
+    assert found["class_accuracy"].item() == 2 / 4
+    assert found["cardinality_error"].item() == (1 + 0) / 2

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from support import checkout, git
 
 import detr_lite
 
@@ -96,18 +96,6 @@ def test_one_version_stands_everywhere():
     assert f"\n## {detr_lite.__version__}\n" in changes
 
 
-def git(place: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    done = subprocess.run(
-        ["git", *who, *arguments],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
 def release(place: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [place / "tools" / "release.sh"],
@@ -131,11 +119,7 @@ def released(tmp_path_factory) -> Path:
     if not Path(sys.executable).with_name("uv").exists():
         pytest.skip("needs uv, which tools/setup_env.sh installs")
     place = tmp_path_factory.mktemp("released")
-    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard")
-    for name in listed.split("\0"):
-        if name and (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, place / name)
+    checkout(place)
     # As on main, whatever this checkout is.
     command = [sys.executable, "tools/address.py", "--ref", "main"]
     subprocess.run(command, cwd=place, capture_output=True, check=True)

@@ -18,7 +18,6 @@ from detr_lite.weights.layouts import convert
 
 # Small, but with every kind of layer, and more than one of each.
 SMALL = ModelConfig(
-    exact_padding=False,  # as the original
     num_classes=5,
     bottleneck=True,
     depths=(1, 2, 1, 1),

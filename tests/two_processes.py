@@ -59,7 +59,9 @@ def _losses_and_gradients(name, split, accelerator, accumulate):
     recipe = replace(TINY, phases=(phase,), model=config)
     order = BatchOrder(split, phase, seed=5)
     engine = Engine(accumulate=accumulate)
-    trainer = PhaseTrainer(model, phase, recipe, order, accelerator, engine)
+    trainer = PhaseTrainer(
+        model, phase, recipe, split.categories, accelerator, engine
+    )
     share = Share(
         accelerator.process_index, accelerator.num_processes, accumulate
     )

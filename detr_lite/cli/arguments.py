@@ -1,5 +1,7 @@
 """Arguments that several commands have."""
 
+from detr_lite.errors import ConfigError
+
 
 def add_model(parser) -> None:
     """Add the arguments of a command that uses a model."""
@@ -13,7 +15,29 @@ def add_model(parser) -> None:
     add_device(parser)
 
 
-def add_device(parser) -> None:
+def add_batch(parser) -> None:
+    """Add the argument of a command that works on many images."""
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="images at a time (default: what the device is good for)",
+    )
+    parser.add_argument(
+        "--padded",
+        action="store_true",
+        help="let images of several sizes share a batch, padded, as the "
+        "original does; then they change each other's results a little",
+    )
+
+
+def check_batch(args) -> None:
+    """Refuse a batch without images."""
+    if args.batch is not None and args.batch < 1:
+        raise ConfigError(f"--batch must be at least 1, not {args.batch}.")
+
+
+def add_device(parser, precision: str = "float32") -> None:
     """Add the arguments that say where and how exactly to compute."""
     parser.add_argument(
         "--device",
@@ -22,8 +46,8 @@ def add_device(parser) -> None:
     )
     parser.add_argument(
         "--precision",
-        default="float32",
-        metavar="float32|bf16|fp16",
-        help="bf16 and fp16 are fast on processors made for them, and not "
-        "exact (default: float32)",
+        default=precision,
+        metavar="float32|tf32|bf16|fp16",
+        help="tf32, bf16 and fp16 are fast on processors made for them, and "
+        f"not exact (default: {precision})",
     )

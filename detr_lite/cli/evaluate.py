@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_model
+from detr_lite.cli.arguments import add_batch, add_model, check_batch
 from detr_lite.errors import ConfigError
 
 ABOUT = "measure box AP and panoptic quality"
@@ -13,6 +13,7 @@ EXAMPLE = "detr-lite evaluate --model scenes --data data/scenes"
 def add_arguments(parser) -> None:
     """Add the command's arguments."""
     add_model(parser)
+    add_batch(parser)
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -61,8 +62,13 @@ def run(args) -> None:
 
     if args.json:
         check_file(Path(args.json), is_evaluation)
-    speed = Speed(args.precision)
-    model = load_model(args.model, args.device, speed=speed)
+    check_batch(args)
+    model = load_model(
+        args.model,
+        args.device,
+        exact_padding=False if args.padded else None,
+        speed=Speed(args.precision),
+    )
     if args.save and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; leave --save out."
@@ -89,11 +95,12 @@ def run(args) -> None:
         result = evaluate(
             model,
             split,
+            args.batch,
             mode=args.mode,
             results=writer and writer.add,
             masks=model.config.masks,
-            progress=lambda batches: tqdm(
-                batches, "evaluate", leave=False, disable=None
+            progress=lambda images: tqdm(
+                images, "evaluate", leave=False, disable=None
             ),
         )
         print_evaluation(result)

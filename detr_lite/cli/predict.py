@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detr_lite.cli.arguments import add_model
+from detr_lite.cli.arguments import add_batch, add_model, check_batch
 from detr_lite.errors import ConfigError, ImageError
 
 ABOUT = "segment pictures"
@@ -13,6 +13,7 @@ def add_arguments(parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_DIR")
     add_model(parser)
+    add_batch(parser)
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument(
         "--threshold",
@@ -52,8 +53,13 @@ def run(args) -> None:
                 f"{other} and {path} would both be written as "
                 f"{path.stem}.png; rename one."
             )
-    speed = Speed(args.precision)
-    model = load_model(args.model, args.device, speed=speed)
+    check_batch(args)
+    model = load_model(
+        args.model,
+        args.device,
+        exact_padding=False if args.padded else None,
+        speed=Speed(args.precision),
+    )
     if args.mode and not model.config.masks:
         raise ConfigError(
             f"{args.model} makes no masks that could be merged; leave --mode "
@@ -62,9 +68,10 @@ def run(args) -> None:
     mode = {"mode": args.mode} if args.mode else {}
     # `with` takes the bar away before an error is printed where it stood.
     with tqdm(paths, "predict", leave=False, disable=None) as bar:
-        predictions = (
-            (path, model.predict(path, args.threshold, **mode)) for path in bar
+        found = model.predict_each(
+            bar, args.batch, threshold=args.threshold, **mode
         )
+        predictions = ((n + 1, paths[n], result) for n, result in found)
         write_predictions(
             predictions,
             used(model.categories),

@@ -84,10 +84,16 @@ def add_arguments(parser) -> None:
         metavar="S",
         help="(default: 0, or the recipe's)",
     )
+    parser.add_argument(
+        "--exact-padding",
+        action="store_true",
+        help="keep the sizes of a step's images apart, so that none sees "
+        "padding; by default they are padded, as in the original",
+    )
     engine = parser.add_argument_group(
         "speed and memory", "The losses of a step stay the same."
     )
-    add_device(engine)
+    add_device(engine, "tf32")
     engine.add_argument(
         "--accumulate",
         type=int,
@@ -107,17 +113,30 @@ def add_arguments(parser) -> None:
         metavar="N",
         help="processes that load pictures, for each GPU (default: 0)",
     )
+    engine.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="a GPU gives the same weights every time, more slowly; a CPU "
+        "does so anyway",
+    )
     parser.add_argument_group("several GPUs", SEVERAL)
 
 
 def run(args) -> None:
     """Train, and print the figures of the result."""
     from detr_lite.cli.evaluate import print_evaluation
+    from detr_lite.inference.options import device_named
+    from detr_lite.training.estimate import estimate, objections
     from detr_lite.training.recipes import Engine, describe
     from detr_lite.training.train import ProgressBar, train
 
+    device = device_named(args.device)  # before thousands of scenes are drawn
     engine = Engine(
-        args.precision, args.accumulate, args.checkpoint_masks, args.workers
+        args.precision,
+        args.accumulate,
+        args.checkpoint_masks,
+        args.workers,
+        args.deterministic,
     )
     recipe, start, *splits = _recipe_and_data(args)
     options = {"resume": args.resume, "engine": engine, "start": start}
@@ -130,6 +149,12 @@ def run(args) -> None:
     if start is not None and start.load_report:
         print(start.load_report)
     print("\n".join(describe(recipe, len(splits[0]))))
+    for sentence in objections(recipe, splits[0]):
+        print(sentence, file=sys.stderr)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if not args.resume:
+        takes = estimate(recipe, splits[0], device, engine, processes)
+        print(f"On {device}, {takes}.")
     with ProgressBar(recipe) as bar:
         result = train(recipe, *splits, args.out, watch=bar.watch, **options)
     print_evaluation(result.evaluation)
@@ -163,6 +188,8 @@ def _recipe_and_data(args):
     elif args.data:
         config = replace(recipe.model, num_classes=len(categories))
         recipe = replace(recipe, model=config)
+    if args.exact_padding:
+        recipe = replace(recipe, exact_padding=True)
     if args.joint:
         recipe = joint(recipe)
     if args.steps is not None:
@@ -178,10 +205,17 @@ def _again(args):
     from detr_lite.data.subsets import fingerprint
     from detr_lite.training.recipe_files import read_recipe
 
-    if args.joint or args.steps is not None or args.lr is not None:
+    changes = {
+        "--joint": args.joint,
+        "--exact-padding": args.exact_padding,
+        "--steps": args.steps is not None,
+        "--lr": args.lr is not None,
+    }
+    if any(changes.values()):
+        named = ", ".join(name for name, given in changes.items() if given)
         raise ConfigError(
-            "--recipe does a run again as it was; leave --joint, --steps and "
-            "--lr out, or change the file."
+            f"--recipe does a run again as it was; leave {named} out, or "
+            "change the file."
         )
     file = read_recipe(args.recipe)
     recipe, wanted = file.recipe, [*file.data.values()]

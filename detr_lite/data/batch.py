@@ -43,16 +43,6 @@ class Batch:
             self.samples,
         )
 
-    def pin_memory(self) -> "Batch":
-        """Return the batch in memory from which a GPU copies by itself."""
-        mask = self.padding_mask
-        return Batch(
-            self.images.pin_memory(),
-            None if mask is None else mask.pin_memory(),
-            self.targets.pin_memory(),
-            self.samples,
-        )
-
 
 def make_targets(samples: Sequence[Sample]) -> Targets:
     """Return what the model should find: crowds are left out, as void is."""

@@ -252,6 +252,11 @@ class SceneSplit(Sequence[Sample]):
         return self._images, self._id_maps
 
     @property
+    def segment_counts(self) -> list[int]:
+        """The number of segments of each scene."""
+        return (self._labels >= 0).sum(1).tolist()
+
+    @property
     def fingerprint(self) -> dict:
         """What the scenes follow from."""
         return {

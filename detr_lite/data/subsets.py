@@ -32,6 +32,12 @@ class Part(Sequence[Sample]):
         return [sizes[i] for i in self._indices]
 
     @property
+    def segment_counts(self) -> list[int]:
+        """Return the segments of each image, if the split knows them."""
+        counts = self._split.segment_counts
+        return [counts[i] for i in self._indices]
+
+    @property
     def fingerprint(self) -> dict:
         """That of the whole split, and which samples."""
         return fingerprint(self._split) | {

@@ -78,18 +78,24 @@ class TrainTransform:
         if self.crop and _draw(2, generator):
             # The original sets no limit to the longer side here.
             pair = _resized(pair, self.before, 10**9, generator)
-            pair = self._part(pair, generator)
+            pair = random_part(pair, self.sides, generator)
         pair = _resized(pair, self.shortest, self.longest, generator)
         return with_pixels(sample, *(x.as_subclass(Tensor) for x in pair))
 
-    def _part(self, pair: Pair, generator: torch.Generator) -> Pair:
-        least, most = self.sides
-        starts, sides = [], []
-        for length in F.get_size(pair[0]):
-            low, high = min(least, length), min(most, length)
-            sides.append(low + _draw(high - low + 1, generator))
-            starts.append(_draw(length - sides[-1] + 1, generator))
-        return [F.crop(x, *starts, *sides) for x in pair]
+
+def random_part(
+    pair: Pair, sides: tuple[int, int], generator: torch.Generator
+) -> Pair:
+    """Cut a part out, of sides from the least to the most, wherever it fits.
+
+    Where the picture is smaller than that, the part is as long as it is.
+    """
+    starts, lengths = [], []
+    for length in F.get_size(pair[0]):
+        low, high = (min(side, length) for side in sides)
+        lengths.append(low + _draw(high - low + 1, generator))
+        starts.append(_draw(length - lengths[-1] + 1, generator))
+    return [F.crop(x, *starts, *lengths) for x in pair]
 
 
 def _resized(

@@ -14,7 +14,7 @@ from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError
 from detr_lite.files.ahead import ahead
 from detr_lite.inference.batches import FittedBatch, fitted_batches
-from detr_lite.inference.options import Speed, autocast, float32_answers
+from detr_lite.inference.options import Speed, computing, float32_answers
 from detr_lite.inference.results import Prediction
 from detr_lite.inference.summary import trainable_summary
 from detr_lite.models import (
@@ -142,10 +142,8 @@ class PanopticModel(Predicts, PanopticDETR):
         keep: Keep | None = None,
     ) -> PanopticOutput:
         """Find boxes, then make masks; see PanopticDETR.forward."""
-        with autocast(images.device, self.speed.precision):
+        with computing(images.device, self.speed.precision):
             output = super().forward(images, padding_mask, keep)
-        if self.speed.precision == "float32":
-            return output
         return float32_answers(output)
 
     @torch.inference_mode()
@@ -228,10 +226,8 @@ class DetectionModel(Predicts, nn.Module):
         self, images: Tensor, padding_mask: Tensor | None = None
     ) -> DetrOutput:
         """Find boxes; see DETR.forward."""
-        with autocast(images.device, self.speed.precision):
+        with computing(images.device, self.speed.precision):
             output = self.detr(images, padding_mask)
-        if self.speed.precision == "float32":
-            return output
         return float32_answers(output)
 
     @torch.inference_mode()

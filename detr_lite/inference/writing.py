@@ -5,12 +5,13 @@ from pathlib import Path
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.writer import PanopticWriter
+from detr_lite.files.ahead import ahead
 from detr_lite.files.output import staged
 from detr_lite.inference.results import Prediction
 
 
 def write_predictions(
-    predictions: Iterable[tuple[Path, Prediction]],
+    predictions: Iterable[tuple[int, Path, Prediction]],
     categories: Categories,
     folder: Path,
     masks: bool = True,
@@ -22,17 +23,22 @@ def write_predictions(
     Its "bbox" is tight around a segment's pixels, "query_bbox" is what the
     segment's query predicted.
 
-    predictions: the file of each image, and what was found in it.
+    While one image is written, the next predictions are worked out.
+
+    predictions: of each image its number, from 1, its file, and what was
+        found in it, in any order.
     categories: those that the JSON lists.
     """
     labels = {c.id: label for label, c in enumerate(categories)}
     with staged(folder, "predict") as stage:
         (stage / "overlay").mkdir()
         writer = PanopticWriter(stage, categories) if masks else None
-        for number, (path, found) in enumerate(predictions, 1):
+
+        def write(prediction: tuple[int, Path, Prediction]) -> None:
+            number, path, found = prediction
             found.save(stage / "overlay" / f"{path.stem}.png")
             if writer is None:
-                continue
+                return
             classes = [found.categories[s.label] for s in found.segments]
             ids = [s.id for s in found.segments]
             more = [
@@ -56,5 +62,8 @@ def write_predictions(
                 dict(zip(ids, more, strict=True)),
                 path.name,
             )
+
+        for _ in ahead(write, predictions, threads=1):
+            pass
         if writer is not None:
             writer.close()

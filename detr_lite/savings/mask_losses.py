@@ -62,7 +62,7 @@ class _InParts(torch.autograd.Function):
             part = part.detach().requires_grad_()
             with torch.enable_grad():
                 values = losses(part, segments)
-            gradients += torch.autograd.grad(values[0], part)
+                gradients += torch.autograd.grad(values[0], part)
             sums = sums + values.detach()
         ctx.save_for_backward(torch.cat(gradients))
         return sums.unbind()

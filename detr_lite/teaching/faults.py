@@ -103,10 +103,12 @@ def _per_head_softmax(right, self, box_embeddings, memory, padding_mask):
     return right(other, box_embeddings, memory, padding_mask)
 
 
-def _stuff_not_merged(right, *args, mode="union", **others):
+def _stuff_not_merged(
+    right, output, isthing, padded_size, sizes, out_sizes=None, mode="union"
+):
     # A mask that was merged away counts as too small: it is dropped, and the
     # pixels are given out again, this time without merging.
-    return right(*args, mode="original", **others)
+    return right(output, isthing, padded_size, sizes, out_sizes, "original")
 
 
 def _bytes_reversed(right, rgb):
@@ -319,15 +321,16 @@ def shared_stuff(model: PanopticModel) -> Iterator[None]:
         right = left[stuff]
         left[stuff, :, middle:] -= 50
         right[..., :middle] -= 50
-        copies = {
-            name: torch.cat((getattr(output, name), more))
-            for name, more in (
-                ("image_index", output.image_index[stuff]),
-                ("query_index", output.query_index[stuff]),
-                ("attention_maps", output.attention_maps[stuff]),
-            )
+        order = torch.cat((output.image_index, output.image_index[stuff]))
+        order = order.argsort(stable=True)
+        fields = {
+            name: torch.cat((value, value[stuff]))[order]
+            for name, value in vars(output).items()
+            if name in ("image_index", "query_index", "attention_maps")
         }
-        return replace(output, mask_logits=torch.cat((left, right)), **copies)
+        return replace(
+            output, mask_logits=torch.cat((left, right))[order], **fields
+        )
 
     hook = model.register_forward_hook(halves)
     try:

@@ -16,6 +16,7 @@ from detr_lite.data.resizing import fit_sample
 from detr_lite.data.sample import Sample, Split, flip
 from detr_lite.errors import ConfigError, DataError, DetrLiteError
 from detr_lite.files.ahead import ahead
+from detr_lite.targets import Targets
 from detr_lite.training.held import HeldImages
 from detr_lite.training.recipes import Phase
 
@@ -44,8 +45,8 @@ class BatchOrder:
             `split.sizes`, the (H, W) of each picture.
         exact_padding: pictures of other sizes make micro-batches of their
             own, so that none is padded; see Recipe.
-        device: where the batches are used; pictures that lie in memory as
-            one array are held there (see held.py).
+        device: where pictures that lie in memory as one array are held
+            (see held.py); None: they are taken one by one.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class BatchOrder:
         transform: Transform | None = None,
         by_shape: bool = False,
         exact_padding: bool = False,
-        device: torch.device | str = "cpu",
+        device: torch.device | None = None,
     ):
         self.split, self.size, self.seed = split, phase.batch_size, seed
         self.transform, self.exact_padding = transform, exact_padding
         self.held = None
-        if transform is None and hasattr(split, "arrays"):
+        by_itself = device is not None and transform is None
+        if by_itself and hasattr(split, "arrays"):
             self.held = HeldImages(split, device)
         self.groups = [list(range(len(split)))]
         if by_shape:
@@ -211,11 +213,12 @@ def load_steps(
     process makes the batches itself; overlap lets a thread of it make the
     next ones, in pinned memory, while a GPU computes.
     """
+    overlap = overlap and order.held is None  # what is held is there already
     if not workers:
 
         def load(step: int) -> list[Batch]:
             batches = order.batches(step, share, limits)
-            return [b.pin_memory() for b in batches] if overlap else batches
+            return [_pinned(b) for b in batches] if overlap else batches
 
         yield from ahead(load, steps, 1, 2) if overlap else map(load, steps)
         return
@@ -232,7 +235,7 @@ def load_steps(
     for item in loader:
         if isinstance(item, DetrLiteError):
             raise item
-        yield [b.pin_memory() for b in item] if overlap else item
+        yield [_pinned(b) for b in item] if overlap else item
 
 
 class _Steps(Dataset):
@@ -249,6 +252,18 @@ class _Steps(Dataset):
         except DetrLiteError as error:
             return error  # raised, it would arrive wrapped in a traceback
         return [replace(batch, samples=[]) for batch in batches]
+
+
+def _pinned(batch: Batch) -> Batch:
+    """Return the batch in memory from which a GPU copies by itself."""
+    *tensors, counts = vars(batch.targets).values()
+    mask = batch.padding_mask
+    return replace(
+        batch,
+        images=batch.images.pin_memory(),
+        padding_mask=None if mask is None else mask.pin_memory(),
+        targets=Targets(*(x.pin_memory() for x in tensors), counts),
+    )
 
 
 def _as_it_is(item):

@@ -26,8 +26,8 @@ class HeldImages:
         device: where they are held.
     """
 
-    def __init__(self, split: Split, device: torch.device | str):
-        self.split, self.device = split, torch.device(device)
+    def __init__(self, split: Split, device: torch.device):
+        self.split, self.device = split, device
         images, id_maps = map(torch.from_numpy, split.arrays)
         self.images = images.permute(0, 3, 1, 2).to(self.device)
         self.id_maps = id_maps.to(self.device)

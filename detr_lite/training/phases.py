@@ -11,6 +11,7 @@ from detr_lite.data.batch import Batch
 from detr_lite.data.categories import Categories
 from detr_lite.errors import ConfigError
 from detr_lite.inference.model import PanopticModel
+from detr_lite.inference.options import float32_products
 from detr_lite.losses import DetectionLoss
 from detr_lite.models import build_resnet, memory_format
 from detr_lite.training.pretraining import PixelClassifier
@@ -104,6 +105,10 @@ class PhaseTrainer:
 
         The losses' mean over the processes is that of the whole step.
         """
+        with float32_products(self.accelerator.device, self.engine.precision):
+            return self._step(step, batches)
+
+    def _step(self, step: int, batches: Sequence[Batch]) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.phase, step) * group["factor"]
         totals = count_totals(

@@ -79,19 +79,23 @@ class Engine:
     """How a recipe is run: speed and memory, not what is learned.
 
     Attributes:
-        precision: of the model's arithmetic: "float32", "bf16", or "fp16"
-            for GPUs without bf16.
+        precision: of the model's arithmetic: "tf32", which is float32 but
+            for the products of NVIDIA's GPUs, "float32", "bf16", or "fp16"
+            for GPUs without bf16; see Speed.
         accumulate: micro-batches that a process's pictures of a step are
             computed in, one after the other; less memory, the same step.
         checkpoint_masks: compute the mask head's activations twice instead
             of keeping them; less memory, the same gradients.
         workers: processes that load pictures, for each training process.
+        deterministic: a GPU gives the same weights every time, more slowly;
+            a CPU does so anyway.
     """
 
-    precision: str = "float32"
+    precision: str = "tf32"
     accumulate: int = 1
     checkpoint_masks: bool = False
     workers: int = 0
+    deterministic: bool = False
 
     def __post_init__(self):
         check_precision(self.precision)

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from detr_lite.data.batch import Batch
 from detr_lite.detr import DETR, DetrOutput
-from detr_lite.inference.options import autocast
+from detr_lite.inference.options import computing
 from detr_lite.losses import DetectionLoss
 from detr_lite.matching import HungarianMatcher, matched
 from detr_lite.panoptic_detr import PanopticDETR
@@ -34,7 +34,7 @@ class PixelStep(nn.Module):
 
     def forward(self, batch: Batch, totals: Totals) -> dict[str, Tensor]:
         """Return the batch's part of the step's losses."""
-        with autocast(batch.images.device, self.precision):
+        with computing(batch.images.device, self.precision):
             logits = self.classifier(batch.images)
         losses = pixel_loss(logits.float(), batch.targets, self.isthing)
         part = len(batch.images) / totals.pictures
@@ -52,7 +52,7 @@ class BoxStep(nn.Module):
 
     def forward(self, batch: Batch, totals: Totals) -> dict[str, Tensor]:
         """Return the batch's part of the step's losses."""
-        with autocast(batch.images.device, self.precision):
+        with computing(batch.images.device, self.precision):
             detection = self.detr(batch.images, batch.padding_mask)
         queries = match_layers(self.matcher, detection, batch)
         return box_losses(self.loss, detection, queries, batch, totals)
@@ -93,13 +93,13 @@ class MaskStep(nn.Module):
     def forward(self, batch: Batch, totals: Totals) -> dict[str, Tensor]:
         """Return the batch's part of the step's losses."""
         images, targets = batch.images, batch.targets
-        with autocast(images.device, self.precision):
+        with computing(images.device, self.precision):
             detection = self.model.detr(images, batch.padding_mask)
         last_only = self.box_loss is None
         queries = match_layers(self.matcher, detection, batch, last_only)
         num_queries = detection.boxes.shape[1]
         chosen = matched(queries[-1], targets, num_queries)
-        with autocast(images.device, self.precision):
+        with computing(images.device, self.precision):
             output = self.add_masks(
                 detection, targets.image[chosen], queries[-1][chosen]
             )

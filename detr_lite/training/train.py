@@ -39,7 +39,7 @@ from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
-from detr_lite.inference.options import device_named
+from detr_lite.inference.options import deterministic, device_named
 from detr_lite.training.batches import BatchOrder, Share, Transform, load_steps
 from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipe_files import recipe_json
@@ -98,7 +98,41 @@ def train(
         device: "cpu", "cuda" or "mps" (default: a GPU if there is one).
     """
     engine = engine or Engine()
-    accelerator = make_accelerator(device)
+    with deterministic(engine.deterministic):
+        return _train(
+            recipe,
+            train_split,
+            validation,
+            Path(out),
+            resume,
+            watch,
+            log_every,
+            evaluations,
+            checkpoint_seconds,
+            detector,
+            engine,
+            transform,
+            start,
+            make_accelerator(device),
+        )
+
+
+def _train(
+    recipe: Recipe,
+    train_split: Split,
+    validation: Split,
+    out: Path,
+    resume: bool,
+    watch: Callable[[Progress], None] | None,
+    log_every: int,
+    evaluations: int,
+    checkpoint_seconds: float,
+    detector: DETR | None,
+    engine: Engine,
+    transform: Transform | None,
+    start: PanopticModel | None,
+    accelerator: Accelerator,
+) -> TrainResult:
     _check(recipe, train_split, validation, engine, accelerator)
     if start is not None:
         _check_start(recipe, train_split, start)
@@ -113,9 +147,7 @@ def train(
     model.to(accelerator.device)
     # From here on each process draws its own dropout.
     torch.manual_seed(recipe.seed + accelerator.process_index * 10007)
-    run = Run(
-        recipe, engine, Path(out), accelerator, watch, checkpoint_seconds
-    )
+    run = Run(recipe, engine, out, accelerator, watch, checkpoint_seconds)
     report = start and start.load_report
     about = recipe_json(
         recipe,
@@ -157,7 +189,7 @@ def train(
             transform,
             recipe.by_shape,
             recipe.exact_padding,
-            accelerator.device,
+            None if engine.workers else accelerator.device,
         )
         trainer = PhaseTrainer(
             model, phase, recipe, categories, accelerator, engine

@@ -33,7 +33,7 @@ class CocoPanoptic(Sequence[Sample]):
     A picture without segments is a sample like any other, and so is one of
     void alone (id 0: pixels that nobody annotated).  A segment may have one
     pixel.  Crowds, which stand for a group of things, are marked in the
-    sample; make_target leaves them out, evaluation ignores what lies there.
+    sample; make_targets leaves them out, evaluation ignores what lies there.
 
     Args:
         annotations: the JSON file.
@@ -92,6 +92,13 @@ class CocoPanoptic(Sequence[Sample]):
         return [
             entry.size or read_size(self.files.images / entry.file_name)
             for entry in self._entries
+        ]
+
+    @property
+    def segment_counts(self) -> list[int]:
+        """The number of segments of each picture, crowds not counted."""
+        return [
+            int((entry.segments[:, 2] == 0).sum()) for entry in self._entries
         ]
 
     def subset(

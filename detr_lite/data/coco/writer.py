@@ -1,6 +1,7 @@
 """Writing COCO's panoptic format: data sets, and results for them."""
 
 import json
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,12 @@ class PanopticWriter:
         return infos
 
     def close(self) -> None:
-        """Write the JSON."""
+        """Write the JSON, by image id, whatever the order they came in."""
         content = {
-            "images": self._images,
-            "annotations": self._annotations,
+            "images": sorted(self._images, key=itemgetter("id")),
+            "annotations": sorted(
+                self._annotations, key=itemgetter("image_id")
+            ),
             "categories": [
                 {
                     "id": c.id,

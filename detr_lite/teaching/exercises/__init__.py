@@ -33,10 +33,6 @@ def check(number: str, answer) -> None:
         print(f"Exercise {number}: not answered yet.")
     except Wrong as wrong:
         print(f"Exercise {number}: not yet. {wrong}")
-    except TypeError as error:
-        if "object is not callable" not in str(error):
-            raise
-        print(f"Exercise {number}: not yet. The answer must be a function.")
     else:
         print(f"Exercise {number}: right." + (f" {remark}" if remark else ""))
 

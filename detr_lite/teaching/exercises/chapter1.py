@@ -8,16 +8,17 @@ from torch import Tensor
 
 from detr_lite.backbone import FrozenBatchNorm2d
 from detr_lite.teaching.exercises import Wrong
+from detr_lite.teaching.exercises.forms import near, needs_function, tensor
 
 SIZES = ((800, 1066), (96, 96), (750, 1333), (33, 64), (1, 20))
 
 
 def exercise_1(answer) -> str:
     """The positions of Res5: answer(height, width) -> (h, w)."""
-    _need_function(answer)
+    needs_function(answer)
     for height, width in SIZES:
         wanted = [-(-height // 32), -(-width // 32)]
-        found = _numbers(answer(height, width), (2,), "Return (h, w)")
+        found = tensor(answer(height, width), "Return (h, w)", (2,))
         size = f"for {height} x {width} pixels"
         if found.tolist() == wanted:
             continue
@@ -36,7 +37,7 @@ def exercise_1(answer) -> str:
 
 def exercise_2(answer) -> str:
     """Fold a frozen norm: answer(weight, norm) -> (weight, bias)."""
-    _need_function(answer)
+    needs_function(answer)
     generator = torch.Generator().manual_seed(1)
 
     def rand(*shape: int) -> Tensor:
@@ -62,15 +63,15 @@ def exercise_2(answer) -> str:
         tuple(weight.shape),
     ]:
         raise Wrong("The weight comes first, then the bias.")
-    new_weight = _numbers(folded[0], weight.shape, "The weight is a tensor")
-    bias = _numbers(folded[1], None, "The bias is a tensor").flatten()
+    new_weight = tensor(folded[0], "The weight is a tensor", weight.shape)
+    bias = tensor(folded[1], "The bias is a tensor").flatten()
     new_weight, bias = new_weight.float(), bias.float()
     if bias.shape != (5,):
         raise Wrong(f"The bias has {len(bias)} numbers, not one a channel.")
     wanted = norm(F.conv2d(x, weight))
-    if _near(F.conv2d(x, new_weight, bias), wanted):
+    if near(F.conv2d(x, new_weight, bias), wanted):
         return "One convolution does the work of the two."
-    if _near(F.conv2d(x, new_weight), wanted - norm(0 * wanted)):
+    if near(F.conv2d(x, new_weight), wanted - norm(0 * wanted)):
         raise Wrong(
             "The weight is right, the bias is not: it is what the norm makes "
             "of 0, and the mean is scaled too."
@@ -78,7 +79,7 @@ def exercise_2(answer) -> str:
     if torch.equal(new_weight, weight):
         raise Wrong("The weight has to take the norm's scale.")
     scale = norm.weight * norm.running_var.rsqrt()
-    if _near(new_weight, weight * scale[:, None, None, None]):
+    if near(new_weight, weight * scale[:, None, None, None]):
         raise Wrong("1e-5 is added to the variance before the root.")
     raise Wrong(
         "The weight is off: each output channel, weight[c], is multiplied by "
@@ -88,20 +89,20 @@ def exercise_2(answer) -> str:
 
 def exercise_3(answer) -> str:
     """Shift a code: answer(code, step, temperature) -> code."""
-    _need_function(answer)
+    needs_function(answer)
     for temperature in (20.0, 10000.0):
         for place, step in ((0.7, 0.4), (2.0, -1.3), (0.0, 3.0)):
             code = _code(place, temperature)
-            found = _numbers(
+            found = tensor(
                 answer(code.clone(), step, temperature),
-                (12,),
                 "Return a code of the same length",
+                (12,),
             )
-            if _near(found, _code(place + step, temperature), 1e-4):
+            if near(found, _code(place + step, temperature), 1e-4):
                 continue
-            if _near(found, code, 1e-4):
+            if near(found, code, 1e-4):
                 raise Wrong("The code came back as it was: turn each pair.")
-            if _near(found, _code(place - step, temperature), 1e-4):
+            if near(found, _code(place - step, temperature), 1e-4):
                 raise Wrong("It goes the wrong way: look at the signs.")
             sine, cosine = code[0::2], code[1::2]
             turned = torch.stack(
@@ -111,14 +112,14 @@ def exercise_3(answer) -> str:
                 ),
                 -1,
             ).flatten()
-            if _near(found, turned, 1e-4):
+            if near(found, turned, 1e-4):
                 raise Wrong(
                     "All pairs turn by one angle; the slower waves must turn "
                     "less: step / T^(2k/c)."
                 )
             halves = torch.cat((found[:6, None], found[6:, None]), 1)
             wanted = _code(place + step, temperature)
-            if _near(halves.flatten(), wanted, 1e-4):
+            if near(halves.flatten(), wanted, 1e-4):
                 raise Wrong(
                     "The numbers are right, their order is not: sines and "
                     "cosines alternate."
@@ -132,14 +133,14 @@ def exercise_3(answer) -> str:
 
 def exercise_4(answer) -> str:
     """Mean distance of what heads look at: answer(weights, columns)."""
-    _need_function(answer)
+    needs_function(answer)
     generator = torch.Generator().manual_seed(2)
     rows, columns = 3, 5
     weights = torch.rand(2, 15, 15, generator=generator) ** 4
     weights = weights / weights.sum(-1, keepdim=True)
     weights = torch.cat((weights, torch.eye(15)[None]))
-    found = _numbers(
-        answer(weights.clone(), columns), (3,), "Return a number for each head"
+    found = tensor(
+        answer(weights.clone(), columns), "Return a number for each head", (3,)
     )
 
     def mean_distance(columns, rows=rows, power=1.0, scale=1.0):
@@ -149,26 +150,26 @@ def exercise_4(answer) -> str:
         apart = (dy**2 + dx**2).float().sqrt() ** power * scale
         return (weights * apart).sum(-1).mean(-1)
 
-    if _near(found, mean_distance(columns), 2e-3):
+    if near(found, mean_distance(columns), 2e-3):
         return "A head that looks at itself alone has the reach 0."
-    if _near(found, mean_distance(columns, power=2.0), 2e-3):
+    if near(found, mean_distance(columns, power=2.0), 2e-3):
         raise Wrong("These are squared distances; the root is missing.")
-    if _near(found, mean_distance(columns, scale=15.0), 2e-3):
+    if near(found, mean_distance(columns, scale=15.0), 2e-3):
         raise Wrong("That is the sum over the tokens; take their mean.")
     n = torch.arange(15)
     dy = (n[:, None] // columns - n // columns).abs()
     dx = (n[:, None] % columns - n % columns).abs()
     for apart in (dy + dx, torch.maximum(dy, dx)):
-        if _near(found, (weights * apart).sum(-1).mean(-1), 2e-3):
+        if near(found, (weights * apart).sum(-1).mean(-1), 2e-3):
             raise Wrong(
                 "The distance is meant in a straight line: the root of "
                 "dy^2 + dx^2."
             )
-    if _near(found, mean_distance(rows), 2e-3):
+    if near(found, mean_distance(rows), 2e-3):
         raise Wrong(
             "Rows and columns are mixed up: token n lies in row n // columns."
         )
-    if _near(found, mean_distance(15), 2e-3):
+    if near(found, mean_distance(15), 2e-3):
         raise Wrong(
             "That is the distance in token numbers; the tokens lie in rows "
             "of `columns`."
@@ -176,32 +177,6 @@ def exercise_4(answer) -> str:
     raise Wrong(
         "The means are off: weigh each distance by the attention, sum over "
         "the keys, take the mean over the tokens."
-    )
-
-
-def _need_function(answer) -> None:
-    if not callable(answer) or isinstance(answer, type):
-        raise Wrong("The answer is a function; give its name, without ().")
-
-
-def _numbers(value, shape: tuple[int, ...] | None, what: str) -> Tensor:
-    """Return the value as float64, or say what is wrong with it."""
-    try:
-        if isinstance(value, (tuple, list)):
-            value = [float(v) for v in value]
-        tensor = torch.as_tensor(value).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"{what}; that is a {type(value).__name__}.") from None
-    if shape is not None and tensor.shape != tuple(shape):
-        raise Wrong(
-            f"{what}: its shape is {tuple(tensor.shape)}, not {tuple(shape)}."
-        )
-    return tensor
-
-
-def _near(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
-    return torch.allclose(
-        a.double(), b.double(), rtol=tolerance, atol=tolerance
     )
 
 

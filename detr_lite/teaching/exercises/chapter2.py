@@ -1,6 +1,7 @@
 """Checkers of chapter 2: box embeddings, and who answers for what."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,14 +11,19 @@ from detr_lite.data.batch import collate
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.detr import found
 from detr_lite.inference.loading import load_model
-from detr_lite.inference.model import PanopticModel
 from detr_lite.teaching.exercises import Wrong
+from detr_lite.teaching.exercises.forms import (
+    near,
+    needs_function,
+    number,
+    tensor,
+)
 from detr_lite.transformer import DecoderLayer
 
 
 def exercise_1(answer) -> None:
     """Check the weight of "no object" for 20 queries and 5 segments."""
-    weight = _number(answer)
+    weight = number(answer, "The answer should be one number.")
     queries, segments = 20, 5
     right = segments / (queries - segments)
     if abs(weight - right) < 0.005:
@@ -42,12 +48,16 @@ def exercise_1(answer) -> None:
 
 def exercise_2(answer: Callable) -> None:
     """Check relative boxes turned into corners in pixels."""
+    needs_function(answer)
     boxes = torch.tensor(
         [[0.5, 0.5, 1.0, 1.0], [0.25, 0.75, 0.5, 0.125], [0.5, 0.25, 0.0, 0.5]]
     )
     for some in (boxes, boxes[:1]):
         for height, width in ((80, 160), (96, 32)):
-            mine = _floats(answer(some.clone(), height, width), "boxes")
+            mine = tensor(
+                answer(some.clone(), height, width),
+                "Return boxes as a tensor",
+            )
             if mine.shape != some.shape:
                 raise Wrong(
                     f"{len(some)} boxes make {tuple(some.shape)}; your "
@@ -60,35 +70,36 @@ def _compare_corners(mine: Tensor, boxes: Tensor, height, width) -> None:
     scale = torch.tensor([width, height, width, height])
     right = cxcywh_to_xyxy(boxes) * scale
 
-    def near(wrong: Tensor) -> bool:
-        return torch.allclose(mine, wrong, atol=0.01)
+    def mine_is(boxes: Tensor) -> bool:
+        return near(mine, boxes, 0.01)
 
-    if near(right):
+    if mine_is(right):
         return
-    if near(cxcywh_to_xyxy(boxes) * scale.roll(1)):
+    if mine_is(cxcywh_to_xyxy(boxes) * scale.roll(1)):
         raise Wrong(
             "x goes with the width and y with the height; yours are swapped."
         )
-    if near(cxcywh_to_xyxy(boxes)):
+    if mine_is(cxcywh_to_xyxy(boxes)):
         raise Wrong("These are corners, but still relative: 0 to 1.")
-    if near(boxes * scale):
+    if mine_is(boxes * scale):
         raise Wrong(
             "These are pixels, but still center and size; the corners are "
             "half a width and half a height away from the center."
         )
-    if near(torch.cat((right[:, :2], right[:, 2:] - right[:, :2]), 1)):
+    if mine_is(torch.cat((right[:, :2], right[:, 2:] - right[:, :2]), 1)):
         raise Wrong(
             "The last two should be a corner, too, not width and height."
         )
-    number = (mine - right).abs().amax(1).argmax().item()
+    worst = (mine - right).abs().amax(1).argmax()
     raise Wrong(
-        f"The box {_row(boxes[number])} in a picture of {height} x {width} "
-        f"has the corners {_row(right[number])}, not {_row(mine[number])}."
+        f"The box {_row(boxes[worst])} in a picture of {height} x {width} "
+        f"has the corners {_row(right[worst])}, not {_row(mine[worst])}."
     )
 
 
 def exercise_3(answer: Callable) -> None:
     """Check the greedy matching, also where there are more queries."""
+    needs_function(answer)
     random = torch.Generator().manual_seed(0)
     toy = torch.tensor([[1, 2, 9], [2, 8, 7], [6, 5, 4]])
     cases = [toy] + [
@@ -158,6 +169,7 @@ def _pairs(answer, costs: Tensor) -> set[tuple[int, int]]:
 
 def exercise_4(answer: Callable) -> None:
     """Check what a self-attention over zeros gives to each query."""
+    needs_function(answer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         layer = DecoderLayer(16, 4, 32, 0.0)
@@ -184,20 +196,21 @@ def exercise_4(answer: Callable) -> None:
             ),
         }
         try:
-            mine = _floats(answer(layer), "numbers").squeeze()
+            mine = tensor(answer(layer), "Return numbers as a tensor")
         except Wrong as wrong_kind:
             raise Wrong(
                 f"{wrong_kind} (The layer has the width 16.)"
             ) from None
+    mine = mine.squeeze()
     if mine.shape != right.shape:
         raise Wrong(
             f"For a layer of width 16 there should be 16 numbers; your result "
             f"has the shape {tuple(mine.shape)}."
         )
-    if torch.allclose(mine, right.double(), atol=1e-4):
+    if near(mine, right, 1e-4):
         return
     for sentence, numbers in wrong.items():
-        if torch.allclose(mine, numbers.double(), atol=1e-4):
+        if near(mine, numbers, 1e-4):
             raise Wrong(sentence)
     raise Wrong(
         "For a layer with other weights than the model's, the numbers differ "
@@ -207,22 +220,21 @@ def exercise_4(answer: Callable) -> None:
 
 def exercise_5(answer) -> str:
     """Check which query reports the most things in the lower left."""
-    number = _number(answer)
-    model = load_model("scenes", device="cpu")
-    queries = model.config.num_queries
-    if number != int(number) or not 0 <= number < queries:
+    query = number(answer, "The answer should be one number.")
+    counts = _things_by_quarter()
+    queries = len(counts["lower left"])
+    if query != int(query) or not 0 <= query < queries:
         raise Wrong(f"Name a query: a whole number from 0 to {queries - 1}.")
-    counts = _things_by_quarter(model)
     best = {name: c.argmax().item() for name, c in counts.items()}
-    if number == best["lower left"]:
+    if query == best["lower left"]:
         most = counts["lower left"].max() > counts["lower left"].sum() / 2
         return (
             "It reports more than half of the things there."
             if most
             else "It shares the quarter with other queries."
         )
-    for name, query in best.items():
-        if number == query:
+    for name, other in best.items():
+        if query == other:
             raise Wrong(
                 f"That query has the most things in the {name}; y grows "
                 "downwards, x to the right."
@@ -233,8 +245,10 @@ def exercise_5(answer) -> str:
     )
 
 
-def _things_by_quarter(model: PanopticModel) -> dict[str, Tensor]:
+@cache
+def _things_by_quarter() -> dict[str, Tensor]:
     """Return how many things each query reports in each quarter, (N,)."""
+    model = load_model("scenes", device="cpu")
     scenes = SceneSplit(VALIDATION_SEED, 256)
     isthing = torch.tensor([c.isthing for c in scenes.categories] + [False])
     counts: dict[str, Tensor] = {}
@@ -253,24 +267,6 @@ def _things_by_quarter(model: PanopticModel) -> dict[str, Tensor]:
         ):
             counts[name] = counts.get(name, 0) + (kept & there).sum(0)
     return counts
-
-
-def _number(answer) -> float:
-    """Return an answer as a number, or say that it is none."""
-    try:
-        return float(answer)
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong("The answer should be one number.") from None
-
-
-def _floats(answer, what: str) -> Tensor:
-    """Return an answer as a float64 tensor, or say that it is none."""
-    try:
-        if isinstance(answer, Sequence):
-            answer = torch.stack([torch.as_tensor(row) for row in answer])
-        return torch.as_tensor(answer).detach().cpu().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"Return {what} as a tensor.") from None
 
 
 def _row(numbers: Tensor) -> str:

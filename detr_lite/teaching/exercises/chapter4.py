@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from numbers import Number
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +15,19 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.teaching.exercises import Wrong
+from detr_lite.teaching.exercises.forms import (
+    near,
+    needs_function,
+    number,
+    tensor,
+)
 
 LEVELS = {"res4": "adapter1", "res3": "adapter2", "res2": "adapter3"}
 
 
 def exercise_1(answer) -> str:
     """The multiply-adds of stage 4's convolution for one query."""
-    if isinstance(answer, Tensor) and answer.numel() == 1:
-        answer = answer.item()
-    if not isinstance(answer, Number) or isinstance(answer, bool):
-        raise Wrong("The answer is one whole number.")
+    count = number(answer, "The answer is one whole number.")
     channels, kernel, places = 64 * 32, 9, 100 * 134
     right = channels * kernel * places
     mistakes = {
@@ -42,11 +44,11 @@ def exercise_1(answer) -> str:
         32 * 16 * kernel * 200 * 267: "That is stage 5.",
         32 * 16 * kernel * 24 * 24: "That is for the scenes' model.",
     }
-    if answer == right:
+    if count == right:
         return "Stage 3 needs just as many."
     raise Wrong(
         mistakes.get(
-            answer,
+            count,
             "It is input channels times output channels times the kernel's "
             "places times the output's places.",
         )
@@ -55,7 +57,7 @@ def exercise_1(answer) -> str:
 
 def exercise_2(answer: Callable) -> str:
     """Nearest upsampling: a function (x, size) -> (..., H, W)."""
-    _needs_function(answer)
+    needs_function(answer)
     generator = torch.Generator().manual_seed(42)
     # The last size is no double, so copying twice and cropping won't do.
     cases = [
@@ -66,13 +68,13 @@ def exercise_2(answer: Callable) -> str:
     for shape, size in cases:
         x = torch.randn(shape, generator=generator)
         wanted = F.interpolate(x, size=size, mode="nearest")
-        found = _floats(answer(x.clone(), size))
+        found = tensor(answer(x.clone(), size), "Return a tensor").float()
         if found.shape != wanted.shape:
             raise Wrong(
                 f"From {shape} to the size {size}, the result has the shape "
                 f"{tuple(found.shape)}, not {tuple(wanted.shape)}."
             )
-        if _close(found, wanted):
+        if near(found, wanted):
             continue
         if not torch.isin(found, x).all():
             raise Wrong("Nearest copies numbers; yours has made new ones.")
@@ -85,16 +87,16 @@ def exercise_2(answer: Callable) -> str:
 
 def exercise_3(answer: Callable) -> str:
     """GroupNorm: a function (x, groups) -> a tensor like x."""
-    _needs_function(answer)
+    needs_function(answer)
     generator = torch.Generator().manual_seed(43)
     x = 3 * torch.randn(2, 8, 3, 3, generator=generator) + 1
     x[1] += 5 * torch.arange(8.0)[:, None, None]
     found = _like(answer(x.clone(), 4), x)
     wanted = F.group_norm(x, 4)
-    if not _close(found, wanted):
+    if not near(found, wanted):
         raise Wrong(_group_norm_mistake(found, x))
     flat = torch.full((1, 4, 2, 2), 7.0)
-    if not _close(_like(answer(flat.clone(), 2), flat), torch.zeros(1)):
+    if not near(_like(answer(flat.clone(), 2), flat), torch.zeros(1)):
         raise Wrong(
             "A group of equal numbers must become zeros; add 1e-5 to the "
             "variance before you divide by its root."
@@ -127,7 +129,7 @@ def _group_norm_mistake(found: Tensor, x: Tensor) -> str:
         ),
     ]
     for mistake, sentence in mistakes:
-        if _close(found, mistake):
+        if near(found, mistake):
             return sentence
     return (
         "Each group of each sample must have mean 0 and variance 1 over "
@@ -137,7 +139,7 @@ def _group_norm_mistake(found: Tensor, x: Tensor) -> str:
 
 def exercise_4(answer: Callable) -> str:
     """A Keep for things: a function of a DetrOutput -> (B, N) bool."""
-    _needs_function(answer)
+    needs_function(answer)
     isthing = [c.isthing for c in SCENE_CATEGORIES]
     thing, stuff, nothing = isthing.index(True), isthing.index(False), 8
     other = len(isthing) - 1 - isthing[::-1].index(True)
@@ -177,12 +179,12 @@ def _detection(best: Tensor, sure: Tensor) -> DetrOutput:
     logits = rest.scatter(-1, best[..., None], sure[..., None]).log()
     map4 = torch.zeros(len(best), 4, 2, 2)
     return DetrOutput(
-        class_logits=logits,
-        boxes=torch.full((*best.shape, 4), 0.5),
+        layer_logits=logits[None],
+        layer_boxes=torch.full((1, *best.shape, 4), 0.5),
         box_embeddings=torch.zeros(*best.shape, 4),
         memory=map4,
         src_proj=map4,
-        padding_mask=torch.zeros(len(best), 2, 2, dtype=torch.bool),
+        padding_mask=None,
         pyramid=Pyramid(map4, map4, map4, map4),
     )
 
@@ -216,31 +218,11 @@ def _pq_without_detail() -> dict[str, float]:
     return left
 
 
-def _needs_function(answer) -> None:
-    if not callable(answer):
-        raise Wrong("The answer is a function.")
-
-
-def _floats(found) -> Tensor:
-    if not isinstance(found, Tensor):
-        raise Wrong(f"A tensor is asked for, not a {type(found).__name__}.")
-    return found.detach().float()
-
-
 def _like(found, x: Tensor) -> Tensor:
-    found = _floats(found)
-    if found.shape != x.shape:
-        raise Wrong(
-            f"The result has the shape {tuple(found.shape)}, not that of x, "
-            f"{tuple(x.shape)}."
-        )
+    found = tensor(found, "Return a tensor like x", x.shape)
     if found.isnan().any():
         raise Wrong(
             "There are NaNs in it: 0 / 0?  Add 1e-5 to the variance before "
             "you divide by its root."
         )
     return found
-
-
-def _close(found: Tensor, wanted: Tensor) -> bool:
-    return torch.allclose(found, wanted, rtol=1e-3, atol=1e-3)

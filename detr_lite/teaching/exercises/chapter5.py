@@ -13,11 +13,19 @@ from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.exercises import Wrong
+from detr_lite.teaching.exercises.forms import (
+    needs_function,
+    number,
+    numbers,
+    tensor,
+)
 
 
 def exercise_1(answer: Sequence[int]) -> str:
     """The color (R, G, B) of segment 70000."""
-    color = _numbers(answer, 3, "three numbers, (R, G, B)")
+    color = numbers(
+        answer, 3, "The answer should be three numbers, (R, G, B)."
+    )
     if any(c != round(c) or not 0 <= c <= 255 for c in color):
         raise Wrong("Each of R, G and B is a whole number from 0 to 255.")
     if color == [112, 17, 1]:
@@ -30,7 +38,7 @@ def exercise_1(answer: Sequence[int]) -> str:
 
 def exercise_2(answer: float) -> str:
     """The Dice loss of four pixels at 1/2, two of them in the segment."""
-    (value,) = _numbers(answer, 1, "one number")
+    value = number(answer, "The answer should be one number.")
     if abs(value - 0.4) < 0.005:
         return "Half of the segment and half of the rest are drawn."
     if abs(value - 0.5) < 0.005:
@@ -45,6 +53,7 @@ def exercise_2(answer: float) -> str:
 
 def exercise_3(freeze: Callable) -> str:
     """A function that freezes a model for good, but for its mask head."""
+    needs_function(freeze)
     config = replace(
         SCENES_CONFIG,
         resnet_width=8,
@@ -128,6 +137,7 @@ def _outputs_frozen(model, when: str, hint: str) -> None:
 
 def exercise_4(panoptic_quality: Callable) -> str:
     """A function that computes the PQ of one picture, without void."""
+    needs_function(panoptic_quality)
     generator = np.random.default_rng(0)
     pictures = [
         # All right; an error of each kind; a match that is none, at 1/2.
@@ -151,7 +161,7 @@ def exercise_4(panoptic_quality: Callable) -> str:
         quality.update(found_map, found, true_map, true)
         wanted = quality.compute()["pq"]
         value = panoptic_quality(found_map, found, true_map, true)
-        (value,) = _numbers(value, 1, "one number")
+        value = number(value, "The answer should be one number.")
         if abs(value - wanted) > 1e-4:
             raise Wrong(
                 f"For found {found_map.flatten().tolist()[:8]}... with "
@@ -173,16 +183,13 @@ def _map(digits: str) -> Tensor:
 
 def exercise_5(assign: Callable) -> str:
     """A function that leaves pixels to void that no mask wants."""
+    needs_function(assign)
     generator = torch.Generator().manual_seed(0)
     cases = [
         2 * torch.randn(n, 5, 7, generator=generator) for n in (3, 1, 2, 6)
     ]
     for logits in cases:
-        value = assign(logits.clone())
-        try:
-            value = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise Wrong("Return the map as a tensor.") from None
+        value = tensor(assign(logits.clone()), "Return the map as a tensor")
         if value.shape != logits.shape[1:]:
             raise Wrong(
                 f"For {len(logits)} masks of {logits.shape[1]} x "
@@ -214,14 +221,3 @@ def exercise_5(assign: Callable) -> str:
             "and there alone."
         )
     return f"It agrees on {len(cases)} sets of masks."
-
-
-def _numbers(answer, count: int, wanted: str) -> list[float]:
-    """Return the numbers of an answer; Wrong if it has not `count`."""
-    try:
-        array = np.asarray(answer, dtype=float).reshape(-1)
-    except (TypeError, ValueError):
-        raise Wrong(f"The answer should be {wanted}.") from None
-    if len(array) != count or not np.isfinite(array).all():
-        raise Wrong(f"The answer should be {wanted}.")
-    return array.tolist()

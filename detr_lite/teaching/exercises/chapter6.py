@@ -21,30 +21,13 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.exercises import Wrong
+from detr_lite.teaching.exercises.forms import needs_function, number
 from detr_lite.training.recipes import TRAIN_COUNTS, Phase, Recipe, preset
-
-
-def _number(answer, what: str) -> float:
-    try:
-        return float(answer)
-    except (TypeError, ValueError):
-        raise Wrong(
-            f"The answer is {what}, a single number; you gave "
-            f"{type(answer).__name__}."
-        ) from None
-
-
-def _function(answer) -> None:
-    if not callable(answer):
-        raise Wrong(
-            "The answer is a function; give check its name, without "
-            f"parentheses.  You gave {type(answer).__name__}."
-        )
 
 
 def exercise_1(answer) -> str:
     """The PQ of a class with given counts."""
-    value = _number(answer, "a PQ")
+    value = number(answer, "The answer is a PQ, a single number.")
     counts = PanopticQuality(num_classes=1)
     counts.tp[0], counts.fp[0], counts.fn[0], counts.iou[0] = 5, 2, 1, 4.0
     result = counts.compute()
@@ -67,7 +50,7 @@ def exercise_1(answer) -> str:
 
 def exercise_2(epochs) -> str:
     """How often each phase sees each picture."""
-    _function(epochs)
+    needs_function(epochs)
     other = Recipe(
         (Phase("boxes", 10, 8, 1e-3), Phase("masks", 30, 4, 1e-3)),
     )
@@ -89,7 +72,10 @@ def exercise_2(epochs) -> str:
         for phase in recipe.phases:
             if phase.name not in answer:
                 raise Wrong(f"Your answer leaves out phase {phase.name}.")
-            value = _number(answer[phase.name], f"that of {phase.name}")
+            value = number(
+                answer[phase.name],
+                f"The answer for {phase.name} is a single number.",
+            )
             right = phase.steps * phase.batch_size / count
             if abs(value - right) > 0.01 * right:
                 raise Wrong(_epochs_hint(value, phase, count))
@@ -138,9 +124,11 @@ def exercise_3(answer) -> str:
 
 def exercise_4(missed) -> str:
     """How many true segments were not found."""
-    _function(missed)
+    needs_function(missed)
     for name, prediction, sample, right in _missed_cases():
-        value = _number(missed(prediction, sample), "a count")
+        value = number(
+            missed(prediction, sample), "Return a count, a single number."
+        )
         if value != right:
             raise Wrong(
                 f"{name}: {right} of {len(sample.labels)} segments were "
@@ -238,7 +226,7 @@ class Noisy(Part):
 
 def exercise_5(answer) -> str:
     """An amplitude of noise that costs the shipped weights half their PQ."""
-    value = _number(answer, "an amplitude")
+    value = number(answer, "The answer is an amplitude, a single number.")
     if not 0 <= value < 256:
         raise Wrong("An amplitude is 0 or more, and less than 256.")
     model = load_model("scenes", "cpu")

@@ -13,29 +13,14 @@ from detr_lite.data.subsets import Part
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.teaching.exercises import Wrong
-
-
-def _numbers(answer, count: int, what: str) -> list[float]:
-    try:
-        values = [float(value) for value in answer]
-    except (TypeError, ValueError):
-        values = []
-    if len(values) != count:
-        raise Wrong(f"{what}: {count} numbers in parentheses.")
-    return values
-
-
-def _function(answer) -> None:
-    if not callable(answer):
-        raise Wrong(
-            "The answer is a function; give check its name, without "
-            f"parentheses. You gave {type(answer).__name__}."
-        )
+from detr_lite.teaching.exercises.forms import needs_function, number, numbers
 
 
 def exercise_1(answer) -> str:
     """Outputs of two class heads for category ids 1, 2, 3, 17 and 90."""
-    theirs, ours = _numbers(answer, 2, "The answer is (original's, ours)")
+    theirs, ours = numbers(
+        answer, 2, "The answer is 2 numbers, (original's, ours)."
+    )
     if (theirs, ours) == (92, 6):
         return "86 of the original's outputs are never right."
     if (theirs, ours) == (6, 92):
@@ -61,12 +46,14 @@ def exercise_1(answer) -> str:
 
 def exercise_2(model_size) -> str:
     """The size at which the original's model sees a photograph."""
-    _function(model_size)
+    needs_function(model_size)
     cases = [(480, 640), (640, 480), (375, 500), (333, 640), (612, 612)]
     cases += [(h, w) for h in (200, 427, 900) for w in (200, 641, 1333)]
     for height, width in cases:
-        mine = _numbers(
-            model_size(height, width), 2, "The answer is (height, width)"
+        mine = numbers(
+            model_size(height, width),
+            2,
+            "The answer is 2 numbers, (height, width).",
         )
         right = _size(height, width)
         if tuple(mine) != right:
@@ -100,16 +87,16 @@ def _size_hint(mine: list[float], height: int, width: int) -> str:
 
 def exercise_3(kept_rows) -> str:
     """Which rows of a class head a new list of classes can keep."""
-    _function(kept_rows)
+    needs_function(kept_rows)
     for seed in range(4):
         old, new = _two_lists(seed)
         answer = kept_rows(old, new)
-        if not isinstance(answer, dict):
+        try:
+            mine = {int(k): int(v) for k, v in answer.items()}
+        except (AttributeError, TypeError, ValueError):
             raise Wrong(
-                "Return a dict, {row of the new head: row of the old}, not "
-                f"{type(answer).__name__}."
-            )
-        mine = {int(k): int(v) for k, v in answer.items()}
+                "Return a dict, {row of the new head: row of the old}."
+            ) from None
         labels = {(c.id, c.name): label for label, c in enumerate(old)}
         right = {
             label: labels[c.id, c.name]
@@ -154,7 +141,9 @@ def _said(categories: Categories) -> str:
 
 def exercise_4(answer) -> str:
     """Steps and learning rate for COCO with 16 pictures a step."""
-    steps, lr = _numbers(answer, 2, "The answer is (steps, learning rate)")
+    steps, lr = numbers(
+        answer, 2, "The answer is 2 numbers, (steps, learning rate)."
+    )
     right = 300 * 118287 / 16
     if abs(steps - 300 * 118287 / 64) < 1000:
         raise Wrong("Those are the steps with 64 pictures each.")
@@ -193,10 +182,7 @@ class Shrunken(Part):
 
 def exercise_5(answer) -> str:
     """A size to which scenes can be shrunk at the price of half the PQ."""
-    try:
-        size = float(answer)
-    except (TypeError, ValueError):
-        raise Wrong("The answer is a size in pixels, one number.") from None
+    size = number(answer, "The answer is a size in pixels, one number.")
     if size != int(size) or not 4 <= size <= 96:
         raise Wrong("Name a whole number of pixels, 4 to 96.")
     split = SceneSplit(VALIDATION_SEED, 64)
