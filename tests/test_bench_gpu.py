@@ -42,8 +42,8 @@ def test_it_runs_here_with_tiny_sizes(tmp_path, capsys):
     assert {*found["precision"]["forward"]} == {"float32", "bf16"}
     rows = {row["what"]: row for row in found["exactness"]}
     for side in ("ours", "original", "transformers"):
-        assert rows[f"{side}, TF32 off"]["not_tied"] == 0
-    assert rows["ours, TF32 off"]["different"] == 0  # the same device
+        assert rows[f"{side}, float32"]["not_tied"] == 0
+    assert rows["ours, float32"]["different"] == 0  # the same device
     assert rows["ours, bf16"]["different"] > 0
     for row in found["kernels"]:
         assert 0 < row["kernels"] < 2 * max(row["step"])
@@ -141,6 +141,11 @@ def measured() -> dict:
             {"size": [800, 1066], "images": 4, "ours": side}
             | {"original": six, "transformers": six},
         ],
+        "precision": {
+            "size": [800, 1066],
+            "images": 16,
+            "forward": {"tf32": [30.0, 33.0], "bf16": [20.0, 11.0]},
+        },
         "evaluate": {"images": 512, "imports": [9.0], "rest": [1.5]},
         "kernels": [
             {"phase": "boxes", "images": 32, "step": [30.0], "kernels": 15.0}
@@ -172,7 +177,10 @@ def test_the_tables_are_made_of_the_figures():
     memory = "peak memory, 800x1066, 4: `transformers` over ours"
     assert rows[memory] == "40"
     assert rows["a step of boxes, scenes, over its kernels' time"] == "2"
-    assert [*rows.values()].count("not measured") == 5
+    bf16 = rows["forward alone, 800x1066, 16: TF32 over bf16"]
+    assert bf16 == "2.25 (1.5 to 3)"
+    assert [*rows.values()].count("not measured") == 4
+    assert "| 16 of 800x1066 | 31.5 (30 to 33) | 15.5 (11 to 20) |" in text
     assert rows["`detr-lite train --preset quick`, seconds"] == "40"
     assert "| 15 (10 to 20) | not enough memory | 80; times ours 5.5" in text
     assert "| masks | 8 of 800x1066 | bf16 | 50 | 3.0 |" in text

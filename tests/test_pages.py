@@ -282,10 +282,11 @@ def test_each_saving_has_a_switch_and_tests_that_exist(title):
 def test_the_page_shows_what_was_measured(tables):
     tool, results = tables
     text = page("fast_and_exact")
-    for name in tool.TABLES:
+    for name in (*tool.TABLES, "gpu"):
         assert text.count(f"<!-- {name} -->") == 1
         assert text.count(f"<!-- /{name} -->") == 1
-    assert text == tool.filled(text, results)
+    on_a_gpu = tool.read(tool.GPU_RESULTS)
+    assert text == tool.filled(text, results, on_a_gpu)
     assert "\n| --- | --- |" in text
 
 

@@ -7,7 +7,8 @@ python tools/bench_gpu.py --original DIR    a checkout of facebookresearch/detr
                                             in place of tools/reference.py
 python tools/bench_gpu.py --device cpu --small    tiny sizes, to try it out
 
-All sides have the same random weights and see the same images.  In each
+All sides have the same random weights and see the same images, and the factors
+of their products are rounded to TF32 where it doesn't say float32.  In each
 round each side warms up and is timed between two waits for the device; a
 round's figure is the median of its runs, and the tables show the median of
 the rounds and their range.  Compare ratios within a row: how long a launch
@@ -51,7 +52,7 @@ import reference
 from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.model import build_model, tuned
-from detr_lite.inference.options import Speed
+from detr_lite.inference.options import Speed, float32_products
 from detr_lite.models import ModelConfig
 from detr_lite.training.batches import BatchOrder, Share, load_steps
 from detr_lite.training.phases import PhaseTrainer
@@ -113,7 +114,7 @@ class Plan:
         if self.device.type == "cpu":
             return ["float32", "bf16"]
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ["float32", *(["bf16"] if bf16 else []), "fp16"]
+        return ["float32", "tf32", *(["bf16"] if bf16 else []), "fp16"]
 
     def wait(self) -> None:
         """Wait until the device has done all that it was given."""
@@ -281,10 +282,17 @@ class OwnCode:
 
 
 @contextmanager
-def sides(plan: Plan, size: tuple[int, int]) -> Iterator[tuple[dict, object]]:
-    """Yield the three sides by name, and an image for all of them."""
+def sides(
+    plan: Plan, size: tuple[int, int], precision: str
+) -> Iterator[tuple[dict, torch.Tensor]]:
+    """Yield the three sides by name, and an image for all of them.
+
+    precision: "float32" or "tf32", of all sides.
+    """
     model, image = bench.sample(plan.config, size)
+    model = tuned(model, Speed(precision=precision))
     with ExitStack() as stack:
+        stack.enter_context(float32_products(plan.device, precision))
         made = {"ours": Ours(model.to(plan.device))}
         if plan.original is None:
             other = copy.deepcopy(model)
@@ -302,7 +310,7 @@ def inference(plan: Plan) -> list[dict]:
     """Time image to ids and the forward alone, and take the peak memory."""
     rows = []
     for size in plan.sizes:
-        with sides(plan, size) as (made, image):
+        with sides(plan, size, "tf32") as (made, image):
             for batch in plan.batches:
                 images = image.repeat(batch, 1, 1, 1)
                 rows.append(
@@ -351,19 +359,6 @@ def precision(plan: Plan) -> dict:
     return {"size": size, "images": batch, "forward": times}
 
 
-@contextmanager
-def tf32(on: bool) -> Iterator[None]:
-    """Let convolutions round to TF32, as PyTorch does by itself, or not."""
-    switches = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [switch.allow_tf32 for switch in switches]
-    switches[0].allow_tf32, switches[1].allow_tf32 = on, False
-    try:
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value
-
-
 @torch.no_grad()
 def exactness(plan: Plan) -> list[dict]:
     """Compare the ids of one image with those that a CPU finds in float32."""
@@ -371,14 +366,11 @@ def exactness(plan: Plan) -> list[dict]:
     for size in plan.sizes:
         expected = bench.our_ids(*bench.sample(plan.config, size))
         found = {}
-        with sides(plan, size) as (made, image):
-            with tf32(False):
-                for name, side in made.items():
-                    ids = side.queries(side.ids(image))
-                    found[f"{name}, TF32 off"] = ids.cpu()
+        with sides(plan, size, "float32") as (made, image):
+            for name, side in made.items():
+                ids = side.queries(side.ids(image))
+                found[f"{name}, float32"] = ids.cpu()
             ours = made["ours"].model
-            with tf32(True):
-                found["ours, TF32 on"] = bench.our_ids(ours, image)
             for name in plan.precisions()[1:]:
                 other = tuned(ours, Speed(precision=name))
                 found[f"ours, {name}"] = bench.our_ids(other, image)

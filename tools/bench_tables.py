@@ -291,9 +291,11 @@ def gpu_kernels(found) -> list[float]:
 
 
 def gpu_bf16(found) -> list[float]:
-    """Return how many times bf16's forward float32's takes."""
+    """Return how many times bf16's forward TF32's takes."""
     times = found.get("precision", {}).get("forward", {})
-    pairs = zip(times.get("float32", ()), times.get("bf16", ()), strict=False)
+    if not {"tf32", "bf16"} <= {*times}:
+        return []
+    pairs = zip(times["tf32"], times["bf16"], strict=True)
     return [slow / fast for slow, fast in pairs]
 
 
@@ -325,7 +327,7 @@ GPU_ROWS: list[tuple[str, str, Callable[[dict], list[float]]]] = [
         "2.5",
         lambda f: gpu_ratios(f, 480, 640, 16, "forward", "original"),
     ),
-    ("forward, most and largest images: float32 over bf16", "1.5", gpu_bf16),
+    ("forward alone, 800x1066, 16: TF32 over bf16", "1.5", gpu_bf16),
     (
         "peak memory, 800x1066, 4: `transformers` over ours",
         "at least 20",
@@ -421,6 +423,15 @@ def gpu_kernel_times(found: dict) -> str:
     return markdown(*rows)
 
 
+def gpu_precisions(found: dict) -> str:
+    """Return the table of our forward in each precision."""
+    row = found["precision"]
+    images = "{1} of {0[0]}x{0[1]}".format(row["size"], row["images"])
+    names = list(row["forward"])
+    times = [ranged(row["forward"][name]) for name in names]
+    return markdown(["our forward, ms", *names], [images, *times])
+
+
 def gpu_exactness(found: dict) -> str:
     """Return the table of pixels that get another id than on a CPU."""
     rows = [
@@ -457,6 +468,7 @@ def gpu(found: dict | None) -> str:
     ]
     for name, function in (
         ("inference", gpu_times),
+        ("precision", gpu_precisions),
         ("exactness", gpu_exactness),
         ("kernels", gpu_kernel_times),
         ("steps", gpu_steps),

@@ -25,7 +25,7 @@ from detr_lite.data.categories import Categories, Category
 from detr_lite.data.sample import Sample
 from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG, ModelConfig
-from detr_lite.training.batches import BatchOrder, Share
+from detr_lite.training.batches import BatchOrder, Share, load_steps
 from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import COCO_PICTURES, PRESETS, Engine, Phase
 from detr_lite.training.train import make_accelerator
@@ -96,15 +96,14 @@ def measure(row: Row) -> dict:
     recipe = replace(PRESETS["coco"], phases=(phase,), model=config)
     order = BatchOrder(pictures, phase, seed=0)
     share = Share(parts=row.engine.accumulate)
-    batches = order.batches(0, share, tuple(sides))
     accelerator = make_accelerator(row.device)
+    cuda = accelerator.device.type == "cuda"
+    (batches,) = load_steps(order, range(1), share, tuple(sides), overlap=cuda)
     model.to(accelerator.device)
     trainer = PhaseTrainer(
         model, phase, recipe, pictures.categories, accelerator, row.engine
     )
-    cuda = accelerator.device.type == "cuda"
-    if cuda:  # as in training, where a thread does it ahead
-        batches = [batch.pin_memory() for batch in batches]
+    if cuda:
         torch.cuda.reset_peak_memory_stats()
     times = []
     for step in range(WARM_UP + row.repeats):
