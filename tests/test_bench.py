@@ -1,8 +1,10 @@
 """The benchmark compares like with like: all sides give the same."""
 
+import json
 import mmap
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,17 +12,20 @@ from support import CONFIG
 
 from detr_lite.data.batch import pad_images
 from detr_lite.inference.model import build_model
+from detr_lite.losses import DetectionLoss
+from detr_lite.matching import HungarianMatcher
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.targets import Targets
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402  (they lie in tools/, which is no package)
+import bench_tables  # noqa: E402
 import reference  # noqa: E402
 
 SMALL = ModelConfig(
-    exact_padding=False,
     num_classes=20,
     bottleneck=False,
     depths=(1, 1, 1, 1),
@@ -40,13 +45,18 @@ def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
     inputs = pad_images([scenes[0].image, scenes[1].image])
     ours = tiny_model(*inputs, all_queries)
     head, body = tiny_model.mask_head, tiny_model.detr.backbone[0].body
+    masks = []
+    tiny_model.bbox_attention.register_forward_pre_hook(
+        lambda module, inputs: masks.append(inputs[2])
+    )
     with reference.savings_off(tiny_model):
         assert isinstance(tiny_model.mask_head, reference.UnsplitMaskHead)
         assert "forward" not in vars(body.conv1)
         other = tiny_model(*inputs, all_queries)
+    assert masks[0].dtype == torch.bool  # the original knows no other batch
     assert tiny_model.mask_head is head
     assert "forward" in vars(body.conv1)
-    assert type(head).__name__ == "MaskHead"
+    assert type(head).__name__ == "ChunkedMaskHead"
     for name in ("class_logits", "boxes", "mask_logits"):
         mine, theirs = getattr(ours, name), getattr(other, name)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
@@ -88,6 +98,73 @@ def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
             assert case[side]["different_not_tied"] == 0
             apart = case["rounding"]["ours"] + case["rounding"][side]
             assert case[side]["widest_gap"] <= 2 * apart
+
+
+def test_losses_layer_by_layer_are_those_of_all_layers_at_once():
+    """And so are their gradients, with three images of other counts."""
+    torch.manual_seed(0)
+    counts = (2, 0, 3)
+    targets = Targets(
+        labels=torch.randint(6, (5,)),
+        boxes=torch.rand(5, 4, dtype=torch.float64),
+        image=torch.tensor([0, 0, 2, 2, 2]),
+        segment_ids=torch.arange(1, 6),
+        id_maps=torch.zeros(3, 1, 1, dtype=torch.int32),
+        counts=counts,
+    )
+    logits = torch.randn(4, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    boxes = torch.rand(4, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    queries = HungarianMatcher()(logits, boxes, targets)
+    assert queries.equal(reference.matchings(logits, boxes, targets))
+    ours = DetectionLoss()(logits, boxes, queries, targets, 5.0)["loss"]
+    other = reference.detection_loss(logits, boxes, queries, targets, 5.0)
+    assert other.item() == pytest.approx(ours.item(), abs=1e-12)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, (logits, boxes)),
+        torch.autograd.grad(other, (logits, boxes)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+def test_of_several_runs_the_median_counts_and_the_range_is_told():
+    runs = [
+        {"ours": {"seconds": a, "mb": 1}, "reference": {"seconds": b}}
+        for a, b in ((1.0, 4.0), (2.0, 5.0), (4.0, 24.0))
+    ]
+    case = bench.merged(runs, bench.TWO)
+    assert case["ours"]["mb"] == 1
+    assert [case[s]["seconds"] for s in bench.TWO] == [2.0, 5.0]
+    assert bench_tables.spread(case["ours"]) == " (1 to 4)"
+    # Each run's own ratio: 4, 2.5 and 6.
+    found = bench_tables.times_ours(case, "reference")
+    assert found == "4.0 times, 2.5 to 6.0"
+    table = bench_tables.times(
+        {"inference_480x640": {**case, "load": 1, "machine": "M"}}
+    )
+    assert "| 2 (1 to 4) | 5 (4.0 times, 2.5 to 6.0) | not run | 1 |" in table
+    alone = bench.merged(runs[:1], bench.TWO)
+    assert bench_tables.spread(alone["ours"]) == ""
+    assert bench_tables.times_ours(alone, "reference") == "4.0 times"
+
+
+def test_each_run_gets_a_process_and_memory_is_measured_once(monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[2:])
+        seconds = len(commands)
+        case = {s: {"seconds": seconds} for s in bench.SIDES}
+        return SimpleNamespace(stdout=f"noise\n{json.dumps(case)}\n")
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    case = bench.several("inference_480x640", 3, threads=1)
+    assert case["ours"]["seconds_of_runs"] == [1, 2, 3]
+    assert case["load"] >= 0
+    assert [c[2] for c in commands] == ["grown", "not_grown", "not_grown"]
+    assert commands[0] == [
+        *("--once", "inference_480x640", "grown", "--threads", "1")
+    ]
 
 
 def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):

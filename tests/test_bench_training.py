@@ -54,6 +54,7 @@ def test_the_benchmark_runs_on_a_small_model(
     boxes, masks = json.loads(out.read_text())
     assert (boxes["phase"], masks["phase"]) == ("boxes", "masks")
     assert boxes["seconds"] > 0
+    assert boxes["all_seconds"] == [boxes["seconds"]]
     assert 0.05 < masks["gib"] < 50
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader, Dataset
 
-from detr_lite.data.batch import make_target
+from detr_lite.data.batch import make_targets
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.format import Files, ids_to_rgb
 from detr_lite.targets import boxes_from_id_map
@@ -116,7 +116,7 @@ class Bare(Dataset):
 
 
 class Loaded(Dataset):
-    """The sample, and the target with its boxes."""
+    """The sample, and the targets with their boxes."""
 
     def __init__(self, data: CocoPanoptic):
         self.data = data
@@ -126,10 +126,7 @@ class Loaded(Dataset):
 
     def __getitem__(self, index: int) -> tuple:
         sample = self.data[index]
-        target = make_target(sample)
-        # As training sends them from a worker: see batches.py.
-        small = target.labels, target.boxes, target.segment_ids
-        return sample.image, target.id_map, *(x.numpy() for x in small)
+        return sample.image, make_targets([sample])
 
 
 def settle(worker: int = 0) -> None:

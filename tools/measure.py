@@ -24,8 +24,7 @@ from detr_lite.data.batch import collate
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.losses import MaskLoss
-from detr_lite.matching import HungarianMatcher, MatchedQueries
-from detr_lite.panoptic_detr import all_queries
+from detr_lite.matching import HungarianMatcher
 from detr_lite.training.recipes import preset
 from detr_lite.training.train import ProgressBar, scenes_data, train
 
@@ -133,33 +132,27 @@ def mask_step() -> dict:
     """
     model, matcher = load_model("scenes", "cpu"), HungarianMatcher()
     model.detr.requires_grad_(False)
-    split = SceneSplit(VALIDATION_SEED, 16)
-    batch = collate(list(split))
-    count = float(sum(len(t.labels) for t in batch.targets))
+    batch = collate(list(SceneSplit(VALIDATION_SEED, 16)))
+    targets = batch.targets
+    segments = torch.arange(len(targets.labels))
+    count = float(len(segments))
+    num_queries = model.config.num_queries
+    everyone = (
+        torch.arange(16).repeat_interleave(num_queries),
+        torch.arange(num_queries).repeat(16),
+    )
 
     def step(every_query: bool) -> tuple[float, float]:
         start = time.perf_counter()
-        keep = MatchedQueries(matcher, batch.targets, last_only=True)
-
-        def choose(detection):
-            matched = keep(detection)
-            return all_queries(detection) if every_query else matched
-
-        output = model(batch.images, batch.padding_mask, choose)
+        found = model.detr(batch.images)
+        last = found.layer_logits[-1:], found.layer_boxes[-1:]
+        queries = matcher(*last, targets)[0]
         if every_query:
-            rows = keep.matchings[-1].keep(*output.boxes.shape[1::-1])
-            rows = rows.flatten().nonzero().flatten()
-            output = replace(
-                output,
-                image_index=output.image_index[rows],
-                query_index=output.query_index[rows],
-                attention_maps=output.attention_maps[rows],
-                mask_logits=output.mask_logits[rows],
-            )
-        size = tuple(batch.images.shape[-2:])
-        losses = MaskLoss()(
-            output, keep.matchings[-1], batch.targets, size, count
-        )
+            masks = model.add_masks(found, *everyone).mask_logits
+            masks = masks[targets.image * num_queries + queries]
+        else:
+            masks = model.add_masks(found, targets.image, queries).mask_logits
+        losses = MaskLoss()(masks, segments, targets, count)
         losses["loss"].backward()
         return time.perf_counter() - start, losses["loss"].item()
 
