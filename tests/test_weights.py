@@ -93,13 +93,6 @@ def test_saving_does_not_change_the_model(tiny_model, tmp_path):
         assert torch.equal(tensor, before[name])
 
 
-@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
-def test_a_file_that_is_cut_off_is_refused(file, part):
-    whole = file.read_bytes()
-    file.write_bytes(whole[: int(len(whole) * part)])
-    refused(file, "tiny.safetensors", "cut off")
-
-
 @pytest.mark.parametrize("writer", ["torch", "old torch", "pickle"])
 def test_a_pickles_code_does_not_run(tmp_path, writer):
     proof = tmp_path / "proof"
@@ -258,13 +251,6 @@ def test_a_backbone_file_is_no_model(tiny_model, tmp_path):
     path = tmp_path / "backbone.safetensors"
     save_backbone(tiny_model, path)
     refused(path, "backbone.safetensors", "no tensor")
-
-
-def test_a_text_file_and_a_folder_are_refused(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("these are no weights")
-    refused(path, "notes.txt")
-    refused(tmp_path, "is a folder")
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

@@ -90,7 +90,8 @@ def random_part(
 
     Where the picture is smaller than that, the part is as long as it is.
     """
-    starts, lengths = [], []
+    starts: list[int] = []
+    lengths: list[int] = []
     for length in F.get_size(pair[0]):
         low, high = (min(side, length) for side in sides)
         lengths.append(low + _draw(high - low + 1, generator))
