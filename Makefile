@@ -53,10 +53,11 @@ lint:
 # Files of tests that take seconds wait for make test; what is new is fast
 # until somebody measures it.
 SLOW = address bench* book build cli colab environment exercises_2 \
-    exercises_3 exercises_4 exercises_6 exercises_7 export faults layouts \
+    exercises_3 exercises_4 exercises_6 exercises_7 export faults fuzz \
+    handed_on layouts \
     loading pages panoptic_original panoptic_quality parity* phases \
-    photographs plain_loop plots* processes recipe_files saving shipped site \
-    train_command training \
+    photographs plain_loop plots* processes recipe_files run_seams saving \
+    shipped site train_command training \
     workflows
 
 fast:
