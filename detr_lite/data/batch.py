@@ -50,7 +50,7 @@ def make_target(sample: Sample) -> Target:
     try:
         corners = _chosen(*sample.drawn, ids)
     except DataError as error:
-        raise DataError(f"{sample.name}: {error}") from None
+        raise DataError(f"{sample.name}: {error}") from error
     corners /= torch.tensor([width, height, width, height])
     return Target(labels, xyxy_to_cxcywh(corners), sample.id_map, ids)
 
