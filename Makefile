@@ -66,9 +66,9 @@ lint:
 # Files of tests that take seconds wait for make test; what is new is fast
 # until somebody measures it.
 SLOW = address bench* book build cli colab environment exercises export \
-    faults layouts loading pages panoptic_original panoptic_quality parity* \
-    phases photographs plain_loop plots* processes recipe_files saving \
-    shipped site train_command training workflows
+    faults fuzz handed_on layouts loading pages panoptic_original \
+    panoptic_quality parity* phases photographs plain_loop plots* processes \
+    recipe_files run_seams saving shipped site train_command training workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \

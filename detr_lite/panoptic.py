@@ -296,11 +296,12 @@ def panoptic_results(
     labels, scores, boxes = answers_of(output, queries, missing)
     places = padded_size, sizes, out_sizes
     how = {"mode": mode, "min_area": min_area}
-    maps = panoptic_maps(labels, masks, isthing, *places, **how)
-    id_maps, *columns = to_host(*maps, labels, scores, boxes)
+    ids, *others = panoptic_maps(labels, masks, isthing, *places, **how)
+    others += labels, scores, boxes
+    id_maps, *columns = to_host(ids.int(), *others)
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
     return [
-        Panoptic(id_map[:height, :width].int(), _segments(*row))
+        Panoptic(id_map[:height, :width], _segments(*row))
         for id_map, (height, width), row in zip(
             id_maps, out_sizes, rows, strict=True
         )

@@ -139,9 +139,10 @@ def save_with_exif(path, rgb, exif):
     Image.fromarray(rgb).save(path, exif=b"Exif\0\0" + exif)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photographs_are_set_upright(
-    tmp_path, rgb, tensor, orientation
+    tmp_path, rgb, tensor, orientation, suffix
 ):
     """The camera stored the picture turned, and EXIF says how."""
     turns = {
@@ -157,8 +158,9 @@ def test_turned_photographs_are_set_upright(
     stored = np.ascontiguousarray(turns[orientation](rgb))
     exif = Image.Exif()
     exif[274] = orientation
-    path = tmp_path / "turned.png"
-    Image.fromarray(stored).save(path, exif=exif)
+    path = tmp_path / f"turned.{suffix}"
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(stored).save(path, exif=exif, **lossless)
     assert torch.equal(read_image(path), tensor)
     assert read_size(path) == (9, 12)
     assert read_orientation(path) == orientation

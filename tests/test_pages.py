@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from detr_lite.data import images
 from detr_lite.data.categories import Categories, Category
+from detr_lite.files import archives
 from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.panoptic import panoptic_results
+from detr_lite.training import batches
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -75,7 +78,9 @@ def test_each_difference_says_what_and_why(title):
     )
 
 
-@pytest.mark.parametrize("name", ["how_checked", "differences", "index"])
+@pytest.mark.parametrize(
+    "name", ["how_checked", "differences", "index", "promises"]
+)
 def test_files_that_a_page_names_exist(name):
     places = re.findall(r"`((?:tests|tools|book)/[\w./]+)`", page(name))
     commands = re.findall(r"`[^`]*?((?:tests|tools)/\w+\.py)", page(name))
@@ -98,6 +103,28 @@ def test_every_file_of_tests_of_the_book_is_described():
         place = f"tests/test_{name}.py"
         assert (ROOT / place).exists()
         assert f"`{place}`" in page("how_checked")
+
+
+def test_the_promised_limits_are_those_of_the_code():
+    limits = page("promises").split("## Limits")[1]
+    for words in (
+        f"{images.MIN_SIDE} to {images.MAX_SIDE:,} pixels a side, "
+        f"{images.MAX_PIXELS // 10**6} million in all",
+        f"at most {archives.RATIO} times their size",
+    ):
+        assert words in limits
+    assert batches.STALLED == 10 * 60
+    assert "ten minutes without a batch" in limits
+    assert len({*images.FORMATS.values()}) == 6
+    assert "pictures in six formats" in page("promises")
+
+
+def test_each_promise_names_the_tests_that_keep_it():
+    promises, _ = page("promises").split("## Limits")
+    _, *parts = re.split(r"^\*\*.+\*\*$", promises, flags=re.M)
+    assert len(parts) == 7
+    for part in parts:
+        assert re.search(r"`tests/\w+\.py`", part)
 
 
 # Notation

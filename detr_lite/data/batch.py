@@ -66,7 +66,7 @@ def _relative_boxes(sample: Sample, ids: Tensor) -> Tensor:
     try:
         corners = boxes_of(ids, *sample.drawn)
     except DataError as error:
-        raise DataError(f"{sample.name}: {error}") from None
+        raise DataError(f"{sample.name}: {error}") from error
     return xyxy_to_cxcywh(
         corners / torch.tensor([width, height, width, height])
     )
@@ -74,6 +74,8 @@ def _relative_boxes(sample: Sample, ids: Tensor) -> Tensor:
 
 def pad_to_largest(maps: Sequence[Tensor]) -> Tensor:
     """Return (..., h, w) tensors of several sizes as one, padded with 0."""
+    if all(x.shape == maps[0].shape for x in maps):
+        return torch.stack(list(maps))
     height, width = (max(x.shape[side] for x in maps) for side in (-2, -1))
     return torch.stack(
         [

@@ -36,6 +36,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
 
 
 def read_image(source, upright: bool = True) -> Tensor:
@@ -113,6 +114,9 @@ def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
     upright: as its orientation tag turns it.
     """
     with open_image(path) as image:
+        if image.format == "TIFF":  # which Pillow turns when it is read
+            height, width = _from_pil(image, str(path), upright).shape[1:]
+            return height, width
         turned = upright and _orientation(image) > 4
         return image.size if turned else image.size[::-1]
 
@@ -157,10 +161,14 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _from_pil(image: Image.Image, name: str, upright: bool) -> Tensor:
     _check_size(*image.size, name)
+    tiff = image.format == "TIFF"
+    tag = _orientation(image) if tiff else 1
     image.load()  # what is wrong with the pixels is said as such
-    turn = TURNS.get(_orientation(image)) if upright else None
-    if turn is not None:
-        image = image.transpose(turn)
+    left = _orientation(image) if upright or tiff else 1
+    if upright and left != 1:
+        image = image.transpose(TURNS[left])
+    elif not upright and left != tag != 1:  # Pillow itself turns TIFFs
+        image = image.transpose(BACK[tag])
     if image.mode.startswith("I"):  # 16 bits, in more or fewer bytes
         return _from_array(_sixteen_bits(image, name), name)
     if image.mode == "F":

@@ -119,13 +119,13 @@ def _same_class(category, categories: Categories) -> int:
     """Return the label that a class has in another list."""
     try:
         label = categories.label(category.id)
-    except DataError:
+    except DataError as error:
         raise DataError(
             f"The data's class {category.name} (id {category.id}) is not "
             f"among the {len(categories)} classes that are asked for, "
             f"{_some_names(categories)}; use data of these classes or a "
             "model that knows it."
-        ) from None
+        ) from error
     other = categories[label]
     if (other.name, other.isthing) != (category.name, category.isthing):
         raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.images import pictures_in, read_image
@@ -335,6 +336,18 @@ def build_model(
     return model.to(memory_format=order)
 
 
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Leaves out what fills a new model's tensors, for they are replaced.
+
+    On "meta" it would first load a compiler, for seconds.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def tuned(
     model: PanopticModel | DetectionModel,
     speed: Speed,
@@ -346,7 +359,7 @@ def tuned(
     load_report: that of the new model (default: the old one's).
     """
     report = model.load_report if load_report is None else load_report
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutRandomNumbers():
         other = build_model(model.config, model.categories, speed, report)
     other.load_state_dict(model.state_dict(), assign=True)
     other.threshold = model.threshold
