@@ -716,7 +716,7 @@ def table(results: dict) -> str:
             one = case[side]
             cells = [name.replace("_", " "), side]
             cells.append(f"{one['seconds']:.3f}{spread(one)}")
-            cells.append(times_ours(case, side))
+            cells.append("1" if side == "ours" else times_ours(case, side))
             grown = one.get("growth_mb")
             cells += (
                 ["", ""]
