@@ -328,7 +328,7 @@ def weights(tmp_path_factory):
     state = {"a": torch.ones(3), "b": torch.zeros(2, 2)}
     torch.save({"model": state}, folder / "new.pth")
     torch.save(state, folder / "old.pth", _use_new_zipfile_serialization=False)
-    return {p.name: p.read_bytes() for p in folder.iterdir()}
+    return folder
 
 
 TWO_CLASSES_OF_8 = [
@@ -340,13 +340,13 @@ TWO_CLASSES_OF_8 = [
 @fuzzed
 @given(st.sampled_from(["new.pth", "old.pth", "m.safetensors"]), changes)
 def test_bytes_of_weights(tmp_path_factory, weights, name, edits):
-    content = weights[name]
+    content = (weights / name).read_bytes()
     if name == "m.safetensors":  # the header, not the numbers
         size = 8 + struct.unpack("<Q", content[:8])[0]
         content = changed(content[:size], edits) + content[size:]
     else:
         content = changed(content, edits)
-    path = _folder(tmp_path_factory, "weights") / name
+    path = _folder(tmp_path_factory, "spoilt") / name
     path.write_bytes(content)
     with used_or_refused():
         read_checkpoint(path)
@@ -357,7 +357,7 @@ def test_bytes_of_weights(tmp_path_factory, weights, name, edits):
 @fuzzed
 @given(st.data())
 def test_configurations_of_weights(tmp_path_factory, weights, data):
-    content = weights["m.safetensors"]
+    content = (weights / "m.safetensors").read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     text = header["__metadata__"]
@@ -366,7 +366,7 @@ def test_configurations_of_weights(tmp_path_factory, weights, data):
             value = data.draw(json_like(json.loads(text[key])))
             text[key] = json.dumps(value)
     new = json.dumps(header).encode()
-    path = _folder(tmp_path_factory, "weights") / "m.safetensors"
+    path = _folder(tmp_path_factory, "spoilt") / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(new)) + new + content[8 + size :])
     with used_or_refused():
         load_model(path, "cpu")
