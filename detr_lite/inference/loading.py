@@ -22,6 +22,7 @@ from detr_lite.inference.model import (
     DetectionModel,
     PanopticModel,
     build_model,
+    shapes_alone,
     tuned,
 )
 from detr_lite.inference.options import Speed, device_named
@@ -212,7 +213,7 @@ def _check_file(
     try:
         if layers > len(state):
             raise ConfigError(f"{layers} layers, {len(state)} tensors")
-        with torch.device("meta"):  # shapes alone
+        with shapes_alone():
             model = build_model(config, categories)
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(

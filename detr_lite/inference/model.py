@@ -350,6 +350,13 @@ class _WithoutRandomNumbers(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Let models be built whose tensors have a shape and no numbers."""
+    with torch.device("meta"), _WithoutRandomNumbers():
+        yield
+
+
 def tuned(
     model: PanopticModel | DetectionModel,
     speed: Speed,
@@ -361,7 +368,7 @@ def tuned(
     load_report: that of the new model (default: the old one's).
     """
     report = model.load_report if load_report is None else load_report
-    with torch.device("meta"), _WithoutRandomNumbers():
+    with shapes_alone():
         other = build_model(model.config, model.categories, speed, report)
     other.load_state_dict(model.state_dict(), assign=True)
     other.threshold = model.threshold
