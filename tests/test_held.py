@@ -39,7 +39,8 @@ def test_a_held_batch_is_collates_bit_for_bit(scenes, pairs):
 def test_steps_of_held_images_are_those_of_read_ones(scenes):
     """For any step, process and number of micro-batches."""
     phase = Phase("boxes", 9, 7, 1e-3)
-    held = BatchOrder(scenes, phase, 3)
+    cpu = torch.device("cpu")
+    held = BatchOrder(scenes, phase, 3, device=cpu)
     read = BatchOrder(Read(scenes), phase, 3)
     for step in (4, 0):
         for share in (Share(), Share(1, 2, 3)):
@@ -53,10 +54,13 @@ def test_steps_of_held_images_are_those_of_read_ones(scenes):
 
 def test_images_of_another_size_or_a_transform_are_read(scenes):
     phase = Phase("boxes", 9, 2, 1e-3)
-    (small,) = BatchOrder(scenes, phase, 3).batches(0, Share(), (48, 80))
+    cpu = torch.device("cpu")
+    (small,) = BatchOrder(scenes, phase, 3, device=cpu).batches(
+        0, Share(), (48, 80)
+    )
     assert small.images.shape[-2:] == (48, 48)
     transform = TrainTransform((48, 64, 80), 100, (40, 60), (16, 40))
-    run = BatchOrder(scenes, phase, 3, transform)
+    run = BatchOrder(scenes, phase, 3, transform, device=cpu)
     (changed,) = run.batches(0, Share(), LIMITS)
     assert len(changed.samples) == 2
 

@@ -100,7 +100,7 @@ def test_a_model_is_loaded_with_its_settings(scenes):
 def test_the_commands_take_a_precision_and_a_device(monkeypatch, command):
     asked = []
 
-    def instead(source, device, speed):
+    def instead(source, device, speed, exact_padding):
         asked.append((source, device, speed))
         raise ConfigError("enough")
 
@@ -160,7 +160,7 @@ def test_a_detector_has_no_masks_to_make_in_parts(inputs):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"precision": "int8"}, "float32, bf16, fp16, not 'int8'"),
+        ({"precision": "int8"}, "float32, tf32, bf16, fp16, not 'int8'"),
         ({"chunk": 0}, "at least 1 or None, not 0"),
     ],
 )
