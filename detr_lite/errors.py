@@ -2,7 +2,13 @@
 
 
 class DetrLiteError(Exception):
-    """Base of every error that a user can mend: the text says how."""
+    """Base of every error that a user can mend: the text says how.
+
+    It is one line, also where a file's words that it quotes are several.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(message.splitlines()))
 
 
 class ImageError(DetrLiteError):

@@ -208,6 +208,7 @@ def _read(kind: type, raw, path: Path, what: str) -> tuple[Any, list[str]]:
     try:
         return checked(kind, raw), []
     except ValidationError as error:
+        what = " ".join(what.split())  # the file's own words, on one line
         problems, bad = [], set()
         for place, wrong in faults(error):
             where = what
