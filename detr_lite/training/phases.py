@@ -157,7 +157,7 @@ class PhaseTrainer:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.phase.clip)
         if not self.scaler.is_enabled():  # which does it by itself
             wrong = ~norm.isfinite()
-            self.optimizer.found_inf = wrong.float()
+            self.optimizer.found_inf = wrong.to(torch.float32)
             first = wrong & (self.bad_step < 0)
             self.bad_step = torch.where(first, step, self.bad_step)
         self.scaler.step(self.optimizer)
