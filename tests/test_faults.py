@@ -288,6 +288,12 @@ def test_whole_scenes_seen_together_are_as_predicted(shipped, some):
         )
 
 
+def classes(prediction):
+    """Return the class of each pixel, (H, W)."""
+    labels = {s.id: s.label for s in prediction.segments}
+    return prediction.id_map.clone().apply_(lambda i: labels.get(i, -1))
+
+
 def test_padding_changes_little_that_is_seen(shipped, some):
     """What the convolutions see of it, beside it."""
     cut = TwoSizes(some)
@@ -297,7 +303,7 @@ def test_padding_changes_little_that_is_seen(shipped, some):
     ):
         (alone,) = together(shipped, [picture])
         assert seen.id_map.shape == picture.shape[1:]
-        assert (seen.id_map == alone.id_map).float().mean() > 0.95
+        assert (classes(seen) == classes(alone)).float().mean() > 0.9
 
 
 def test_nothing_seen_has_no_maps(shipped, some, monkeypatch):
