@@ -65,8 +65,8 @@ lint:
 
 # Files of tests that take seconds wait for make test; what is new is fast
 # until somebody measures it.
-SLOW = address bench* book build cli colab environment exact_padding \
-    exercises export faults fuzz handed_on layouts loading pages panoptic_original \
+SLOW = address bench* book build cli colab environment exercises export \
+    faults fuzz grouping handed_on layouts loading pages panoptic_original \
     panoptic_quality parity* phases photographs plain_loop plots* processes \
     recipe_files run_seams saving shipped site train_command training workflows
 
