@@ -195,9 +195,6 @@ def merged_as_original(
     return best, areas, alive
 
 
-MODES = {"union": merged_stuff, "original": merged_as_original}
-
-
 def in_rows(
     output: PanopticOutput, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -257,12 +254,13 @@ def panoptic_maps(
     Returns the id maps, (B, H, W) int64, 0 where there is no mask, and of
     each mask its id, 0 if it has no segment of its own, and its area, (B, n).
     """
-    if mode not in MODES:
+    modes = {"union": merged_stuff, "original": merged_as_original}
+    if mode not in modes:
         raise ConfigError(f'mode must be "union" or "original", not {mode!r}.')
     flags = torch.tensor([*isthing, True])
     first = first_of_stuff(labels, flags.to(labels.device, non_blocking=True))
     argmax = PixelArgmax(mask_logits, first, padded_size, sizes, out_sizes)
-    best, areas, alive = MODES[mode](argmax, labels < len(isthing), min_area)
+    best, areas, alive = modes[mode](argmax, labels < len(isthing), min_area)
     shown = alive & (areas > 0)
     numbers = shown.cumsum(1) * shown
     ids = F.pad(numbers, (0, 1)).gather(1, best)

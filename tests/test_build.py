@@ -138,7 +138,7 @@ def test_a_class_may_leave_methods_to_other_cells(capsys):
     ("path", "old", "new", "words"),
     [
         ("backbone.Pyramid", "res5: Tensor", "res5: int", "res5: int"),
-        ("detr.DetrOutput", "aux: tuple", "auxiliary: tuple", "auxiliary"),
+        ("detr.DetrOutput", "pyramid: Pyramid", "levels: Pyramid", "levels"),
         ("detr.DetrOutput", "frozen=True", "frozen=False", "frozen=False"),
         ("transformer.Encoder", "nn.Module", "nn.Sequential", "Sequential"),
     ],
