@@ -3,8 +3,9 @@
     python tools/make_weights.py            train (an hour) and publish
     python tools/make_weights.py --publish  publish the run in runs/full
 
-Publishing also writes the small validation split data/scenes and
-data/manifest.json: size, sha256, license and source of each file.
+Publishing also writes the film of the training, the small validation split
+data/scenes, and data/manifest.json: size, sha256, license and source of each
+file.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from training_film import Film, cut
 
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import (
@@ -28,10 +30,12 @@ from detr_lite.files.output import staged
 from detr_lite.inference.drawing import enlarged, overlay, sheet
 from detr_lite.inference.loading import load_model
 from detr_lite.training.recipes import PRESETS, TRAIN_COUNTS, preset
+from detr_lite.training.runs import Progress
 from detr_lite.training.train import ProgressBar, scenes_data, train
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA, RUN = ROOT / "data", ROOT / "runs" / "full"
+FRAMES = ROOT / "runs" / "full_film"
 SMALL_SPLIT = 32  # scenes in data/scenes
 LICENSE = "Apache-2.0"
 
@@ -41,7 +45,8 @@ CARD = """# Model card: scenes
 a ResNet of width 16 with a dilated last stage, 2 encoder and 3 decoder
 layers of width 128 with 8 heads, 12 queries, and a mask head.
 `scenes.safetensors` is the whole model, `backbone.safetensors` its ResNet
-after phase "backbone", from which the quick preset starts.
+after phase "backbone", from which the quick preset starts; `film.npz` shows
+two scenes at sixteen steps of its training.
 
 **Data.** {count} synthetic scenes of 96 x 96 pixels, seed {train_seed}, drawn
 by `detr_lite.data.scenes`: 4 classes of things ({things}) and 4 of stuff
@@ -119,6 +124,7 @@ def publish() -> None:
     shutil.copyfile(
         RUN / "backbone.safetensors", DATA / "backbone.safetensors"
     )
+    cut(FRAMES, RUN / "log.jsonl", DATA / "film.npz")
     (DATA / "MODEL_CARD.md").write_text(card(log, metrics))
     write_data()
     draw_found()
@@ -144,6 +150,7 @@ def write_data() -> None:
     sources = {
         "scenes.safetensors": "make weights",
         "backbone.safetensors": "make weights",
+        "film.npz": "make weights",
         "MODEL_CARD.md": "make weights",
     }
     manifest = {}
@@ -171,8 +178,14 @@ def main() -> None:
         if sys.argv[1:] != ["--publish"]:
             recipe = preset("full")
             resume = (RUN / "checkpoint.pt").exists()
+            film = Film(FRAMES)
             with ProgressBar(recipe) as bar:
-                train(recipe, *scenes_data("full"), RUN, resume, bar.watch)
+
+                def watch(progress: Progress) -> None:
+                    bar.watch(progress)
+                    film.watch(progress)
+
+                train(recipe, *scenes_data("full"), RUN, resume, watch)
         publish()
     except DetrLiteError as error:
         sys.exit(f"make weights: {error}")

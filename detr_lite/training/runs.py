@@ -27,6 +27,7 @@ from detr_lite.files.output import (
     staged_file,
 )
 from detr_lite.inference.evaluation import Evaluation
+from detr_lite.inference.model import PanopticModel
 from detr_lite.training.recipe_files import NAME
 from detr_lite.weights.catalog import BACKBONE_FILE
 from detr_lite.weights.writing import save_backbone, save_model
@@ -90,6 +91,7 @@ class Progress:
         seconds: of the run, in all its parts if it was resumed.
         losses: means since the last report.
         metrics: of the last evaluation, or empty.
+        model: as it is now, for a look; it is trained on.
     """
 
     phase: str
@@ -100,6 +102,7 @@ class Progress:
     seconds: float
     losses: dict[str, float]
     metrics: dict[str, float]
+    model: PanopticModel
 
 
 class Run:
@@ -139,6 +142,7 @@ class Run:
 
         about: the text of the run's recipe file.
         """
+        self.model = model
         # What a checkpoint belongs to.  How a step is computed, but for the
         # precision, changes no loss of it.
         told = json.loads(about)
@@ -278,6 +282,7 @@ class Run:
                     seconds,
                     losses,
                     self.metrics,
+                    self.model,
                 )
             )
 
