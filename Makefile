@@ -1,6 +1,6 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test check lint fast weave env weights tables bench lock \
-    clean
+.PHONY: help book test check lint fast weave widgets env weights tables \
+    bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make lint     check style, spelling, imports and types"
 	@echo "make fast     run the fast tests"
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
+	@echo "make widgets  build the pages' script from book/widgets (with Node)"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (3 hours)"
 	@echo "make bench    time us, the original's way and transformers (15 min)"
@@ -56,8 +57,7 @@ SLOW = address bench* book build cli colab environment exercises_2 \
     exercises_3 exercises_4 exercises_6 exercises_7 export faults layouts \
     loading pages panoptic_original panoptic_quality parity* phases \
     photographs plain_loop plots* processes recipe_files saving shipped site \
-    train_command training \
-    workflows
+    train_command training widgets* workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \
@@ -73,6 +73,13 @@ weave:
 	@tools/setup_env.sh
 	@.venv/bin/python tools/weave.py $(CHAPTER)
 	@echo "The notebooks are in book/; make book shows them."
+
+widgets:
+	@echo "Building the pages' script: 20 seconds the first time."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/build_widgets.py --check
+	@.venv/bin/python tools/build_widgets.py
+	@echo "The script is in book/_assets/widgets; commit it."
 
 weights:
 	@echo "Training the shipped weights: an hour on two cores."
