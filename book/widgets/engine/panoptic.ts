@@ -40,13 +40,20 @@ export function panopticSegmentation(
   while (alive.length > 0) {
     const map = new Int8Array(size * size);
     const areas = kept.map(() => 0);
-    for (let pixel = 0; pixel < map.length; pixel++) {
-      let best = alive[0];
-      for (const i of alive) {
-        if (masks[i][pixel] > masks[best][pixel]) best = i;
+    const best = masks[alive[0]].slice();
+    map.fill(alive[0]);
+    for (const i of alive.slice(1)) {
+      const mask = masks[i];
+      for (let pixel = 0; pixel < map.length; pixel++) {
+        if (mask[pixel] > best[pixel]) {
+          best[pixel] = mask[pixel];
+          map[pixel] = i;
+        }
       }
-      map[pixel] = first[best];
-      areas[first[best]]++;
+    }
+    for (let pixel = 0; pixel < map.length; pixel++) {
+      map[pixel] = first[map[pixel]];
+      areas[map[pixel]]++;
     }
     const large = alive.filter((i) => areas[first[i]] > MIN_AREA);
     if (large.length === alive.length) return { map, areas };
@@ -61,21 +68,31 @@ export function enlarged(
   side: number,
   size: number,
 ): Float32Array {
-  const result = new Float32Array(size * size);
-  const steps = Array.from({ length: size }, (_, i) => {
+  // Between which two rows or columns a pixel lies, and how near the second.
+  const low = new Int32Array(size);
+  const high = new Int32Array(size);
+  const part = new Float32Array(size);
+  for (let i = 0; i < size; i++) {
     const place = Math.max(0, ((i + 0.5) * side) / size - 0.5);
-    const low = Math.floor(place);
-    return { low, high: Math.min(low + 1, side - 1), part: place - low };
-  });
-  steps.forEach((y, row) => {
-    const [above, below] = [y.low * side, y.high * side];
-    steps.forEach((x, column) => {
-      const top =
-        (1 - x.part) * mask[above + x.low] + x.part * mask[above + x.high];
-      const bottom =
-        (1 - x.part) * mask[below + x.low] + x.part * mask[below + x.high];
-      result[row * size + column] = (1 - y.part) * top + y.part * bottom;
-    });
-  });
+    low[i] = Math.floor(place);
+    high[i] = Math.min(low[i] + 1, side - 1);
+    part[i] = place - low[i];
+  }
+  const wide = new Float32Array(side * size); // rows first, then columns
+  for (let y = 0, i = 0; y < side; y++) {
+    for (let x = 0; x < size; x++, i++) {
+      const left = mask[y * side + low[x]];
+      const right = mask[y * side + high[x]];
+      wide[i] = (1 - part[x]) * left + part[x] * right;
+    }
+  }
+  const result = new Float32Array(size * size);
+  for (let y = 0, i = 0; y < size; y++) {
+    const [above, below] = [low[y] * size, high[y] * size];
+    const [stay, move] = [1 - part[y], part[y]];
+    for (let x = 0; x < size; x++, i++) {
+      result[i] = stay * wide[above + x] + move * wide[below + x];
+    }
+  }
   return result;
 }

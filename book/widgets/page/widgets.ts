@@ -1,22 +1,77 @@
+// Finds the widgets of a page and brings them to life.
+
 import { attentionMaps } from "../engine/attention_maps";
 import { agreement } from "../engine/boxes";
 import { found } from "../engine/classes";
 import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
 import { Beach, ISTHING } from "../engine/scenes";
+import { beach } from "./beach";
+import { CLASS_COLORS } from "./colors";
+import { html } from "./dom";
 import { Engine } from "./engine";
+import type { Live } from "./live";
 
 // For the tests, and for whoever opens the console.
-Object.assign(globalThis, {
-  detrLite: {
-    Beach,
-    Engine,
-    ISTHING,
-    agreement,
-    assign,
-    assignGreedily,
-    attentionMaps,
-    found,
-    panopticSegmentation,
-  },
-});
+const detrLite = {
+  Beach,
+  CLASS_COLORS,
+  Engine,
+  ISTHING,
+  agreement,
+  assign,
+  assignGreedily,
+  attentionMaps,
+  found,
+  panopticSegmentation,
+};
+Object.assign(globalThis, { detrLite });
+
+const WIDGETS: Record<string, (root: HTMLElement, scene: number) => Live> = {
+  beach,
+};
+
+/** Replaces the picture by the widget, and starts the model in good time. */
+function start(root: HTMLElement): void {
+  const build = WIDGETS[root.dataset.widget ?? ""];
+  if (build === undefined) return;
+  const live = build(root, Number(root.dataset.scene));
+  root.classList.add("dl-alive");
+  const wake = () => {
+    root.removeEventListener("pointerover", wake);
+    root.removeEventListener("focusin", wake);
+    live.ask().catch((error: Error) => {
+      const words = `The model could not be started. ${error.message}`;
+      root.append(html("p", { class: "dl-error", role: "alert" }, words));
+    });
+  };
+  // At the first touch, or when the page has nothing else to do.
+  root.addEventListener("pointerover", wake);
+  root.addEventListener("focusin", wake);
+  const idle = window.requestIdleCallback ?? setTimeout;
+  if (document.readyState === "complete") idle(wake);
+  else addEventListener("load", () => idle(wake), { once: true });
+}
+
+/** Builds a widget when it is about to come into sight, not before. */
+function watch(): void {
+  const sight = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        sight.unobserve(target);
+        start(target as HTMLElement);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+  for (const root of document.querySelectorAll(".dl-widget")) {
+    sight.observe(root);
+  }
+}
+
+if (document.readyState === "loading") {
+  document.addEventListener("DOMContentLoaded", watch);
+} else {
+  watch();
+}
