@@ -1,17 +1,13 @@
 // The panoptic answer: each segment in the color of its class, with its name.
 
-import { panopticSegmentation } from "../engine/panoptic";
-import { ISTHING, NAMES, SIZE } from "../engine/scenes";
+import { NAMES, SIZE } from "../engine/scenes";
 import { drawBeach } from "./beach_drawing";
 import { CLASS_COLORS, type Color, css, lighter } from "./colors";
 import { canvas, html, percent, svg } from "./dom";
-import type { Live } from "./live";
+import { atEdge, FINE, type Live } from "./live";
 import { drawImage } from "./maps";
 
-// The same mask logits, compared at more places than the model's 96 x 96
-// pixels, so that edges are as fine as the screen.
-const PIXELS = 288;
-const DRAWN = 2 * PIXELS; // pixels of the canvas
+const DRAWN = 2 * FINE; // pixels of the canvas
 const OPACITY = 0.66;
 
 /** The colors of segments, by their position in kept. */
@@ -59,7 +55,6 @@ export class AnswerView {
   private readonly drawing: HTMLCanvasElement;
   private readonly names = html("div", { "aria-hidden": "true" });
   private readonly box = new BoxMark();
-  private map = new Int8Array(0);
 
   constructor(private readonly live: Live) {
     const label = "The model's answer";
@@ -81,33 +76,25 @@ export class AnswerView {
         if (query >= 0) live.choose(query);
       });
     }
-    live.show({ answer: () => this.update(), choice: () => this.draw() });
-  }
-
-  private update(): void {
-    const { kept, results } = this.live.answer!;
-    const { data, shape } = results.mask_logits;
-    this.map = panopticSegmentation(data, shape[1], kept, ISTHING, PIXELS)
-      .map as Int8Array<ArrayBuffer>;
-    this.draw();
+    const draw = () => this.draw();
+    live.show({ answer: draw, choice: draw });
   }
 
   private draw(): void {
     const { live, context } = this;
     if (live.answer === undefined) return;
-    const { kept, config, results } = live.answer;
+    const { kept, config, results, fine } = live.answer;
     const colors = segmentColors(kept.map(({ label }) => label));
     drawBeach(context, live.beach, live.shore);
     const strength = kept.map(({ query }) =>
       query === live.chosen ? OPACITY + 0.14 : OPACITY,
     );
-    const { map } = this;
     const white = [255, 255, 255];
     drawImage(
       context,
-      PIXELS,
-      (i) => (atEdge(map, i) ? white : (colors[map[i]] ?? white)),
-      (i) => (atEdge(map, i) ? 0.95 : (strength[map[i]] ?? 0)),
+      FINE,
+      (i) => (atEdge(fine, FINE, i) ? white : (colors[fine[i]] ?? white)),
+      (i) => (atEdge(fine, FINE, i) ? 0.95 : (strength[fine[i]] ?? 0)),
       true,
     );
     const last = results[`boxes.${config.decoder_layers - 1}`].data;
@@ -139,15 +126,6 @@ export class AnswerView {
     const label = `The model's answer: ${words.join(", ")}`;
     this.drawing.setAttribute("aria-label", label);
   }
-}
-
-/** Whether another segment begins right of a pixel or below it. */
-function atEdge(map: Int8Array, i: number): boolean {
-  const inRow = (i + 1) % PIXELS !== 0;
-  const inColumn = i + PIXELS < map.length;
-  return (
-    (inRow && map[i + 1] !== map[i]) || (inColumn && map[i + PIXELS] !== map[i])
-  );
 }
 
 /** For each segment the pixel that is farthest from all others, 0 to 1. */

@@ -115,7 +115,7 @@ export function slider(
 }
 
 export function percent(share: number): string {
-  return `${Math.round(100 * share)} %`;
+  return `${Math.round(100 * share)}\u00a0%`;
 }
 
 /** A word with a capital. */

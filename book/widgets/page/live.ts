@@ -17,6 +17,10 @@ import { engine } from "./engine";
 
 const SEED = 2; // of the validation scenes: the model was not trained on them
 
+// The same mask logits, compared at more places than the model's 96 x 96
+// pixels, so that outlines are as fine as the screen.
+export const FINE = 288;
+
 /** What the model says about a picture. */
 export interface Answer {
   config: Config;
@@ -24,6 +28,7 @@ export interface Answer {
   all: Found[]; // the best class of each query
   kept: Found[]; // what was found
   panoptic: Panoptic; // positions in kept, 96 x 96
+  fine: Int8Array; // the same, FINE x FINE
   milliseconds: number;
 }
 
@@ -32,6 +37,15 @@ export interface View {
   picture?: () => void; // the beach
   answer?: () => void; // what the model says about it
   choice?: () => void; // the query that the reader looks at
+}
+
+/** Whether another segment begins right of a pixel of a map or below it. */
+export function atEdge(map: Int8Array, side: number, i: number): boolean {
+  const inRow = (i + 1) % side !== 0;
+  const inColumn = i + side < map.length;
+  return (
+    (inRow && map[i + 1] !== map[i]) || (inColumn && map[i + side] !== map[i])
+  );
 }
 
 /** One beach, its answer, and the views that show them. */
@@ -50,7 +64,7 @@ export class Live {
   constructor(
     public scene: number,
     private readonly wanted: string[],
-    private readonly masks: "found" | "all" = "found",
+    private readonly anyQuery = false, // one that found nothing may be chosen
   ) {
     this.beach = new Beach(SEED, scene);
     this.picture = this.beach.draw();
@@ -100,7 +114,7 @@ export class Live {
         this.stale = false;
         const { pixels } = this.picture;
         const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
-        const run = await model.run(pixels, this.masks, names);
+        const run = await model.run(pixels, "found", names);
         this.answer = understood(model.config, run.results, run.milliseconds);
         this.keepChoice();
         for (const view of this.views) view.answer?.();
@@ -162,7 +176,7 @@ export class Live {
     const { segments } = this;
     const followed = this.queryOf(this.followed);
     if (followed >= 0) this.chosen = followed;
-    if (this.masks === "all" && this.chosen >= 0) return;
+    if (this.anyQuery && this.chosen >= 0) return;
     if (segments.some(({ query }) => query === this.chosen)) return;
     const thing = segments.find(({ label }) => ISTHING[label]);
     this.chosen = (thing ?? segments[0])?.query ?? -1;
@@ -178,12 +192,15 @@ function understood(
   const logits = results[`class_logits.${decoder_layers - 1}`].data;
   const kept = found(logits, num_queries, threshold);
   const { data, shape } = results.mask_logits;
+  const segments = (size: number) =>
+    panopticSegmentation(data, shape[1], kept, ISTHING, size);
   return {
     config,
     results,
     all: bestClasses(logits, num_queries),
     kept,
-    panoptic: panopticSegmentation(data, shape[1], kept, ISTHING, SIZE),
+    panoptic: segments(SIZE),
+    fine: segments(FINE).map,
     milliseconds,
   };
 }

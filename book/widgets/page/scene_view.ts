@@ -3,6 +3,7 @@
 import { BALL, CANVAS, NAMES, type Thing } from "../engine/scenes";
 import { corners, drawBeach } from "./beach_drawing";
 import { canvas, capital, html, svg } from "./dom";
+import { ARROWS, clip, draggable, place } from "./drag";
 import type { Live } from "./live";
 
 const PIXELS = 768; // of the canvas, a side
@@ -11,17 +12,6 @@ const HELP = "Arrow keys move it, Delete takes it away.";
 // The places that things and the horizon have in training.
 const HIGHEST = Math.floor(CANVAS / 5);
 const LOWEST_HORIZON = CANVAS / 2;
-
-const DIRECTIONS: Record<string, [number, number]> = {
-  ArrowLeft: [-STEP, 0],
-  ArrowRight: [STEP, 0],
-  ArrowUp: [0, -STEP],
-  ArrowDown: [0, STEP],
-};
-
-function clip(x: number, low: number, high: number): number {
-  return Math.min(Math.max(Math.round(x), low), high);
-}
 
 /** A picture of the beach with handles on all that can be moved. */
 export class SceneView {
@@ -44,6 +34,13 @@ export class SceneView {
     this.horizon = this.horizonHandle();
     this.handles.append(this.horizon);
     this.root = html("div", { class: "dl-scene" }, drawing, this.handles);
+    this.handles.addEventListener("pointerdown", (event) => {
+      // Not on a thing: a region.
+      if (event.target !== this.handles) return;
+      this.pick(undefined);
+      const [x, y] = place(this.handles, CANVAS, event);
+      live.choose(live.queryAt(x / CANVAS, y / CANVAS));
+    });
     live.show({ picture: () => this.draw() });
     this.draw();
   }
@@ -74,6 +71,11 @@ export class SceneView {
     this.horizon.setAttribute("aria-valuenow", String(CANVAS - top));
   }
 
+  /** Lays a picture over the scene, below what can be touched. */
+  cover(picture: HTMLElement): void {
+    this.handles.before(picture);
+  }
+
   /** Selects a thing, and moves the keyboard's focus to it. */
   focus(thing: Thing): void {
     this.pick(thing);
@@ -91,8 +93,8 @@ export class SceneView {
 
   private move(thing: Thing, x: number, y: number): void {
     const half = Math.floor(thing.radius / 2);
-    thing.cx = clip(x, half, CANVAS - half);
-    thing.cy = clip(y, HIGHEST, CANVAS - half);
+    thing.cx = clip(Math.round(x), half, CANVAS - half);
+    thing.cy = clip(Math.round(y), HIGHEST, CANVAS - half);
     this.live.change();
   }
 
@@ -111,7 +113,7 @@ export class SceneView {
       shape(thing, "dl-outline"),
     );
     const start = { x: 0, y: 0 };
-    this.drag(mark, {
+    draggable(mark, this.handles, CANVAS, {
       begin: (x, y) => {
         Object.assign(start, { x: thing.cx - x, y: thing.cy - y });
         this.pick(thing);
@@ -120,8 +122,8 @@ export class SceneView {
     });
     mark.addEventListener("focus", () => this.pick(thing));
     mark.addEventListener("keydown", (event) => {
-      const step = DIRECTIONS[event.key];
-      if (step) this.move(thing, thing.cx + step[0], thing.cy + step[1]);
+      const [x, y] = ARROWS[event.key] ?? [0, 0];
+      if (x || y) this.move(thing, thing.cx + STEP * x, thing.cy + STEP * y);
       else if (event.key === "Delete" || event.key === "Backspace") {
         this.remove(thing);
       } else return;
@@ -158,48 +160,21 @@ export class SceneView {
       svg("path", { d: `M${CANVAS - 14} -2l3 -3l3 3m-6 4l3 3l3 -3` }),
     );
     const move = (y: number) =>
-      this.live.moveHorizon(clip(y, HIGHEST, LOWEST_HORIZON));
+      this.live.moveHorizon(clip(Math.round(y), HIGHEST, LOWEST_HORIZON));
     let start = 0;
-    this.drag(mark, {
+    draggable(mark, this.handles, CANVAS, {
       begin: (_, y) => {
         start = this.live.beach.horizon - y;
       },
       move: (_, y) => move(y + start),
     });
     mark.addEventListener("keydown", (event) => {
-      const step = DIRECTIONS[event.key];
-      if (!step) return;
-      move(this.live.beach.horizon + step[1] - step[0]);
+      const [x, y] = ARROWS[event.key] ?? [0, 0];
+      if (!x && !y) return;
+      move(this.live.beach.horizon + STEP * (y - x));
       event.preventDefault();
     });
     return mark;
-  }
-
-  /** Follows a mouse, a pen or a finger, in pixels of the scene's canvas. */
-  private drag(
-    mark: SVGGElement,
-    act: Record<"begin" | "move", (x: number, y: number) => void>,
-  ): void {
-    const at = ({ clientX, clientY }: PointerEvent): [number, number] => {
-      const box = this.handles.getBoundingClientRect();
-      const scale = CANVAS / box.width;
-      return [(clientX - box.left) * scale, (clientY - box.top) * scale];
-    };
-    let down = false;
-    mark.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      down = true;
-      mark.setPointerCapture(event.pointerId);
-      act.begin(...at(event));
-    });
-    mark.addEventListener("pointermove", (event) => {
-      if (down) act.move(...at(event));
-    });
-    for (const end of ["pointerup", "pointercancel"] as const) {
-      mark.addEventListener(end, () => {
-        down = false;
-      });
-    }
   }
 }
 

@@ -6,11 +6,14 @@ import { found } from "../engine/classes";
 import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
 import { Beach, ISTHING } from "../engine/scenes";
+import { attention } from "./attention";
 import { beach } from "./beach";
 import { CLASS_COLORS } from "./colors";
 import { html } from "./dom";
 import { Engine } from "./engine";
 import type { Live } from "./live";
+import { matching } from "./matching_game";
+import { queries } from "./queries";
 
 // For the tests, and for whoever opens the console.
 const detrLite = {
@@ -27,8 +30,13 @@ const detrLite = {
 };
 Object.assign(globalThis, { detrLite });
 
-const WIDGETS: Record<string, (root: HTMLElement, scene: number) => Live> = {
+// What builds each; those with a live model return it.
+type Build = (root: HTMLElement, scene: number) => Live | undefined;
+const WIDGETS: Record<string, Build> = {
+  attention,
   beach,
+  matching,
+  queries,
 };
 
 /** Replaces the picture by the widget, and starts the model in good time. */
@@ -37,6 +45,7 @@ function start(root: HTMLElement): void {
   if (build === undefined) return;
   const live = build(root, Number(root.dataset.scene));
   root.classList.add("dl-alive");
+  if (live === undefined) return;
   const wake = () => {
     root.removeEventListener("pointerover", wake);
     root.removeEventListener("focusin", wake);
