@@ -21,7 +21,12 @@ hypothesis.settings.load_profile("suite")
 
 # Files whose tests take longest.  Several processes share the suite, a file
 # at a time: with these first, none is left alone with one of them at the end.
-SLOW = ["06_train_and_evaluate.ipynb", "test_site.py", "test_build.py"]
+SLOW = [
+    "06_train_and_evaluate.ipynb",
+    "test_site.py",
+    "test_widgets.py",
+    "test_build.py",
+]
 
 
 def pytest_collection_modifyitems(items):

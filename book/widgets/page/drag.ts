@@ -25,11 +25,16 @@ export function draggable(
   drag: Drag,
 ): void {
   let down = false;
+  // A finger on the mark drags it; anywhere else it scrolls the page.
+  mark.addEventListener("touchstart", (event) => event.preventDefault(), {
+    passive: false,
+  });
   mark.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.stopPropagation(); // what lies below stays where it is
     down = true;
     mark.setPointerCapture(event.pointerId);
+    mark.focus({ preventScroll: true });
     drag.begin(...place(board, units, event));
   });
   mark.addEventListener("pointermove", (event) => {

@@ -7,6 +7,7 @@ import { CLASS_COLORS, css } from "./colors";
 import { button, Choice, html, percent, svg } from "./dom";
 import { ARROWS, clip, draggable } from "./drag";
 
+const CLASSES = [BALL, CRATE, TENT]; // that predictions have a probability of
 const UNITS = 100; // of the board, a side
 const STEP = 0.02; // of the arrow keys, relative to the board
 const SMALLEST = 0.06; // side of a box
@@ -22,30 +23,23 @@ interface Prediction {
   probabilities: number[]; // of ball, crate and tent; the rest: no object
 }
 
-const SEGMENTS: Segment[] = [
-  { label: BALL, box: [0.26, 0.3, 0.3, 0.3] },
-  { label: BALL, box: [0.64, 0.34, 0.3, 0.3] },
-  { label: CRATE, box: [0.52, 0.77, 0.36, 0.28] },
-];
-
-// The nearest pair of all is a trap: whoever takes it first pays later.
-const PREDICTIONS = (): Prediction[] => [
-  { name: "A", box: [0.42, 0.31, 0.3, 0.3], probabilities: [0.9, 0.02, 0.02] },
-  { name: "B", box: [0.2, 0.26, 0.22, 0.26], probabilities: [0.7, 0.1, 0.05] },
-  { name: "C", box: [0.6, 0.8, 0.3, 0.22], probabilities: [0.05, 0.6, 0.2] },
-  { name: "D", box: [0.83, 0.64, 0.2, 0.3], probabilities: [0.1, 0.3, 0.5] },
-];
+/** What the page's markup says; see GAME in detr_lite.teaching.widgets. */
+interface Boxes {
+  segments: Segment[];
+  predictions: Prediction[];
+}
 
 type Who = "you" | "greedy" | "best";
 
 /** Builds the widget. */
 export function matching(root: HTMLElement): undefined {
-  new Game(root);
+  new Game(root, JSON.parse(root.dataset.more!) as Boxes);
 }
 
 class Game {
-  private predictions = PREDICTIONS();
-  private mine = SEGMENTS.map(() => -1); // for each segment a prediction
+  private readonly segments: Segment[];
+  private predictions: Prediction[];
+  private mine: number[]; // for each segment a prediction, or -1
   private who: Who = "you";
   private looked: [segment: number, prediction: number] = [0, 0];
   private readonly board: SVGSVGElement;
@@ -55,20 +49,26 @@ class Game {
   private readonly details = html("p", { class: "dl-words" });
   private readonly totals = html("p", { class: "dl-words", role: "status" });
 
-  constructor(root: HTMLElement) {
+  constructor(
+    root: HTMLElement,
+    private readonly start: Boxes,
+  ) {
+    this.segments = start.segments;
+    this.predictions = structuredClone(start.predictions);
+    this.mine = this.segments.map(() => -1);
     this.board = svg("svg", {
       class: "dl-board",
       viewBox: `0 0 ${UNITS} ${UNITS}`,
       role: "group",
       "aria-label": "Boxes: three segments, four predictions",
     });
-    this.board.append(...SEGMENTS.map(drawSegment), this.lines);
+    this.board.append(...this.segments.map(drawSegment), this.lines);
     this.predictions.forEach((_, i) => {
       const mark = this.handle(i);
       this.marks.push(mark);
       this.board.append(mark);
     });
-    this.cells = SEGMENTS.map((_, segment) =>
+    this.cells = this.segments.map((_, segment) =>
       this.predictions.map((_, prediction) => this.cell(segment, prediction)),
     );
     const who = new Choice<Who>(
@@ -114,21 +114,21 @@ class Game {
   }
 
   private reset(): void {
-    this.predictions = PREDICTIONS();
+    this.predictions = structuredClone(this.start.predictions);
     this.mine.fill(-1);
     this.draw();
   }
 
   /** The cost of each pair: a row for each segment. */
   private costs(): number[][] {
-    return SEGMENTS.map((_, segment) =>
+    return this.segments.map((_, segment) =>
       this.predictions.map((_, i) => this.pair(segment, i).cost),
     );
   }
 
   private pair(segment: number, prediction: number) {
     const { probabilities, box } = this.predictions[prediction];
-    const wanted = SEGMENTS[segment];
+    const wanted = this.segments[segment];
     return pairCost(probabilities, box, wanted.label, wanted.box);
   }
 
@@ -163,7 +163,12 @@ class Game {
       ...shown.flatMap((prediction, segment) =>
         prediction < 0
           ? []
-          : [line(SEGMENTS[segment].box, this.predictions[prediction].box)],
+          : [
+              line(
+                this.segments[segment].box,
+                this.predictions[prediction].box,
+              ),
+            ],
       ),
     );
     this.describe();
@@ -178,7 +183,11 @@ class Game {
     const [a, b] = [signed(l1), signed(probability)];
     const c = giou < 0 ? `(${signed(giou)})` : signed(giou);
     this.details.replaceChildren(
-      html("strong", {}, `${name} for ${segmentName(segment)}: `),
+      html(
+        "strong",
+        {},
+        `${name} for ${nameOf(this.segments[segment], segment)}: `,
+      ),
       `${COST.l1} × L1 ${a} − probability ${b} − ${COST.giou} × GIoU ${c} = `,
       html("strong", {}, signed(cost)),
       `; IoU ${iou.toFixed(2)}`,
@@ -235,7 +244,7 @@ class Game {
   private table(): HTMLTableElement {
     const heads = this.predictions.map(({ name, probabilities }) => {
       const best = Math.max(...probabilities);
-      const label = [BALL, CRATE, TENT][probabilities.indexOf(best)];
+      const label = CLASSES[probabilities.indexOf(best)];
       return html(
         "th",
         { scope: "col" },
@@ -245,9 +254,14 @@ class Game {
     });
     const rows = this.cells.map((cells, segment) => {
       const dot = html("span", { class: "dl-dot" });
-      const { label } = SEGMENTS[segment];
+      const { label } = this.segments[segment];
       dot.style.setProperty("--dl-color", css(CLASS_COLORS[label]));
-      const head = html("th", { scope: "row" }, dot, segmentName(segment));
+      const head = html(
+        "th",
+        { scope: "row" },
+        dot,
+        nameOf(this.segments[segment], segment),
+      );
       return html("tr", {}, head, ...cells.map((cell) => html("td", {}, cell)));
     });
     return html(
@@ -339,8 +353,8 @@ function signed(x: number): string {
   return x.toFixed(2).replace("-", "−");
 }
 
-function segmentName(segment: number): string {
-  return `${NAMES[SEGMENTS[segment].label]} ${segment + 1}`;
+function nameOf({ label }: Segment, index: number): string {
+  return `${NAMES[label]} ${index + 1}`;
 }
 
 function setBox(rect: Element, [cx, cy, w, h]: Box): void {
@@ -357,7 +371,7 @@ function drawSegment({ label, box }: Segment, index: number): SVGGElement {
   setBox(rect, box);
   const [x, y] = [(box[0] + box[2] / 2) * UNITS, (box[1] + box[3] / 2) * UNITS];
   const attributes = { x: x - 2, y: y - 2.5, "text-anchor": "end" };
-  const name = svg("text", attributes, segmentName(index));
+  const name = svg("text", attributes, nameOf({ label, box }, index));
   return svg("g", { class: "dl-segment" }, rect, name);
 }
 
