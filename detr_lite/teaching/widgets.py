@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ SIDE = 288  # pixels of one picture
 
 # The boxes of the matching game.  The nearest pair of all is a trap: whoever
 # takes it first pays for it later.
-GAME = {
+GAME: dict[str, list[dict[str, Any]]] = {
     "segments": [  # label, (cx, cy, w, h)
         {"label": BALL, "box": [0.26, 0.3, 0.3, 0.3]},
         {"label": BALL, "box": [0.64, 0.34, 0.3, 0.3]},
@@ -126,9 +127,10 @@ def _attention() -> Image.Image:
     """Where the starfish and the sea look, over the scene."""
     image = _image(KINDS["attention"].scene)
     prediction = load_model("scenes", device="cpu").predict(image)
+    maps = cast(Tensor, prediction.attention_maps)
     names = [SCENE_CATEGORIES[s.label].name for s in prediction.segments]
     pictures = [
-        heated(image, prediction.attention_maps[names.index(name)].sum(0))
+        heated(image, maps[names.index(name)].sum(0))
         for name in ("starfish", "sea")
     ]
     return sheet(pictures, 2, gap=8)

@@ -13,7 +13,7 @@ import {
   type Thing,
 } from "../engine/scenes";
 import { drawShore } from "./beach_drawing";
-import { engine } from "./engine";
+import { type Engine, engine } from "./engine";
 
 const SEED = 2; // of the validation scenes: the model was not trained on them
 
@@ -59,7 +59,7 @@ export class Live {
   private readonly views: View[] = [];
   private stale = true; // the picture has changed since it was last sent
   private busy = false;
-  private frame = 0;
+  private model: Engine | undefined;
 
   constructor(
     public scene: number,
@@ -93,15 +93,10 @@ export class Live {
 
   /** Something on the beach was changed: draw, and ask the model. */
   change(): void {
+    this.picture = this.beach.draw();
     this.stale = true;
-    if (this.frame === 0) {
-      this.frame = requestAnimationFrame(() => {
-        this.frame = 0;
-        this.picture = this.beach.draw();
-        for (const view of this.views) view.picture?.();
-        void this.ask();
-      });
-    }
+    void this.ask();
+    for (const view of this.views) view.picture?.();
   }
 
   /** Asks the model, unless it is still busy: then once more afterwards. */
@@ -109,12 +104,13 @@ export class Live {
     if (this.busy) return;
     this.busy = true;
     try {
-      const model = await engine();
+      // Once it is there the picture goes to it at once, before it is drawn.
+      this.model ??= await engine();
       while (this.stale) {
         this.stale = false;
-        const { pixels } = this.picture;
+        const { model, picture } = this;
         const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
-        const run = await model.run(pixels, "found", names);
+        const run = await model.run(picture.pixels, "found", names);
         this.answer = understood(model.config, run.results, run.milliseconds);
         this.keepChoice();
         for (const view of this.views) view.answer?.();
