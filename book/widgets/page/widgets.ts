@@ -5,7 +5,7 @@ import { agreement } from "../engine/boxes";
 import { found } from "../engine/classes";
 import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
-import { Beach, ISTHING } from "../engine/scenes";
+import { Beach, ISTHING, NAMES } from "../engine/scenes";
 import { attention } from "./attention";
 import { beach } from "./beach";
 import { CLASS_COLORS } from "./colors";
@@ -21,6 +21,7 @@ const detrLite = {
   CLASS_COLORS,
   Engine,
   ISTHING,
+  NAMES,
   agreement,
   assign,
   assignGreedily,
@@ -46,10 +47,14 @@ function start(root: HTMLElement): void {
   const live = build(root, Number(root.dataset.scene));
   root.classList.add("dl-alive");
   if (live === undefined) return;
+  const wait = html("p", { class: "dl-loading" }, "The model is on its way.");
+  root.append(wait);
+  live.show({ answer: () => wait.remove() });
   const wake = () => {
     root.removeEventListener("pointerover", wake);
     root.removeEventListener("focusin", wake);
     live.ask().catch((error: Error) => {
+      wait.remove();
       const words = `The model could not be started. ${error.message}`;
       root.append(html("p", { class: "dl-error", role: "alert" }, words));
     });
