@@ -36,7 +36,7 @@ from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import PanopticModel
-from detr_lite.savings.folded_norms import norm_pairs
+from detr_lite.savings.folded_norms import _pairs as norm_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "book" / "_assets" / "widgets" / "weights.js"

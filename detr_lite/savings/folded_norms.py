@@ -20,19 +20,19 @@ def fold_norms(module: nn.Module) -> None:
     Tensors and their names stay as they are, so the module trains, saves and
     loads as before; what a convolution computes is normalized already.
     """
-    for convolution, norm in norm_pairs(module):
+    for convolution, norm in _pairs(module):
         convolution.forward = partial(_normalized, convolution, norm)
         norm.forward = _unchanged
 
 
 def unfold_norms(module: nn.Module) -> None:
     """Undo fold_norms."""
-    for pair in norm_pairs(module):
+    for pair in _pairs(module):
         for part in pair:
             vars(part).pop("forward", None)
 
 
-def norm_pairs(module: nn.Module) -> list[tuple[nn.Conv2d, FrozenBatchNorm2d]]:
+def _pairs(module: nn.Module) -> list[tuple[nn.Conv2d, FrozenBatchNorm2d]]:
     """Return each convolution that a frozen norm comes after."""
     return [
         (first, second)
