@@ -451,10 +451,24 @@ def test_every_control_of_the_heads_changes_the_picture(opened):
         assert "positions" in it.view.locator(".dl-words").inner_text()
 
 
+def every_layer(model, image):
+    """Return logits and boxes of each decoder layer, (N, ...) each."""
+    heads, seen = (model.detr.class_embed, model.detr.bbox_embed), []
+    hooks = [
+        head.register_forward_hook(lambda *args: seen.append(args[-1]))
+        for head in heads
+    ]
+    model.detr(*pad_images([image]))
+    for hook in hooks:
+        hook.remove()
+    logits, boxes = (x.flatten(0, -3) for x in seen)
+    return list(zip(logits, boxes.sigmoid(), strict=True))
+
+
 @pytest.mark.browser
 def test_the_queries_find_what_the_package_finds(opened):
     model = load_model("scenes", device="cpu").requires_grad_(False)
-    detection = model.detr(*pad_images([scene("queries")]))
+    layers = every_layer(model, scene("queries"))
     names = [*(c.name for c in SCENE_CATEGORIES), "no object"]
     with opened("queries") as it:
         rows = it.view.locator("button.dl-query")
@@ -463,16 +477,16 @@ def test_the_queries_find_what_the_package_finds(opened):
             rows.nth(query).click()
             words = it.view.locator(".dl-words").inner_text()
             found = re.findall(r"says ([a-z ]+) \((\d+)", words)
-            layers = [x[0][0, query].softmax(-1) for x in detection.layers]
-            for (name, percent), wanted in zip(found, layers, strict=True):
+            sure = [logits[query].softmax(-1) for logits, _ in layers]
+            for (name, percent), wanted in zip(found, sure, strict=True):
                 assert name == names[wanted.argmax()]
                 score = 100 * wanted.max().item()
                 assert int(percent) == pytest.approx(score, abs=2)
             boxes = it.view.locator(".dl-layers .dl-over")
-            for i, (_, wanted) in enumerate(detection.layers):
+            for i, (_, wanted) in enumerate(layers):
                 width = float(boxes.nth(i).get_attribute("width"))
                 height = float(boxes.nth(i).get_attribute("height"))
-                size = wanted[0, query, 2:].tolist()
+                size = wanted[query, 2:].tolist()
                 assert (width, height) == pytest.approx(size, abs=0.02)
 
 
