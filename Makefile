@@ -1,5 +1,5 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test stress check lint fast weave env weights tables \
+.PHONY: help book test stress check lint fast weave widgets env weights tables \
     bench lock clean
 .DEFAULT_GOAL := help
 
@@ -11,6 +11,7 @@ help:
 	@echo "make lint     check style, spelling, imports and types"
 	@echo "make fast     run the fast tests"
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
+	@echo "make widgets  build the pages' script from book/widgets (with Node)"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (3 hours)"
 	@echo "make bench    time us, the original's way and transformers (45 min)"
@@ -68,7 +69,8 @@ lint:
 SLOW = address bench* book build cli colab environment exercises export \
     faults fuzz grouping handed_on layouts loading pages panoptic_original \
     panoptic_quality parity* phases photographs plain_loop plots* processes \
-    recipe_files run_seams saving shipped site train_command training workflows
+    recipe_files run_seams saving shipped site train_command training training_film \
+    widgets* workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \
@@ -84,6 +86,13 @@ weave:
 	@tools/setup_env.sh
 	@.venv/bin/python tools/weave.py $(CHAPTER)
 	@echo "The notebooks are in book/; make book shows them."
+
+widgets:
+	@echo "Building the pages' script: 20 seconds the first time."
+	@tools/setup_env.sh
+	@.venv/bin/python tools/build_widgets.py --check
+	@.venv/bin/python tools/build_widgets.py
+	@echo "The script is in book/_assets/widgets; commit it."
 
 weights:
 	@echo "Training the shipped weights: an hour on two cores."

@@ -25,7 +25,12 @@ hypothesis.settings.load_profile("suite")
 
 # Files whose tests take longest.  Several processes share the suite, a file
 # at a time: with these first, none is left alone with one of them at the end.
-SLOW = ["06_train_and_evaluate.ipynb", "test_colab.py", "test_site.py"]
+SLOW = [
+    "06_train_and_evaluate.ipynb",
+    "test_colab.py",
+    "test_site.py",
+    "test_widgets.py",
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -288,6 +288,10 @@ def test_pictures_are_compared_with_the_stored_ones():
     assert "by 5.00 gray levels" in pictures.difference(
         drawn(line), drawn(page)
     )
+    (html,) = drawn(line)
+    text = html["data"].pop("image/png")
+    html["data"]["text/html"] = f'<img src="data:image/png;base64,{text}"/>'
+    assert "5.00 gray" in pictures.difference([html], drawn(page))
     assert "stored one" in pictures.difference(drawn(page[1:]), drawn(page))
     assert "0 pictures were drawn" in pictures.difference([], drawn(page))
 

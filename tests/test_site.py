@@ -1,12 +1,10 @@
 """The built site: its links, pictures and headings, and how a browser sees it.
 
-The browser is Chromium: $CHROMIUM, or what is found on the path.  Without one
-the browser tests are skipped, unless DETR_LITE_NEEDS_BROWSER=1 is set.
+The browser is Chromium; tests/browsing.py says which.
 """
 
 import functools
 import http.server
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browsing import chromium
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +28,6 @@ PAGES = [
 ]
 CHAPTERS = [p for p in PAGES if (ROOT / "book" / f"{p}.ipynb").exists()]
 REPOSITORY = SETTINGS["repository"]["url"]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LARGEST = 6e6  # bytes that a page may load in all
 
 
@@ -299,21 +297,8 @@ def address(site):
 @pytest.fixture(scope="session")
 def browser():
     """A running Chromium."""
-    names = [os.environ.get("CHROMIUM") or "", *BROWSERS]
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        why = "no Chromium: install it, or set CHROMIUM to its path"
-        if os.environ.get("DETR_LITE_NEEDS_BROWSER") == "1":
-            pytest.fail(why)
-        pytest.skip(why)
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=flags)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 OVERFLOW = """() => [

@@ -128,6 +128,7 @@ def publish() -> None:
     (DATA / "MODEL_CARD.md").write_text(card(log, metrics))
     write_data()
     draw_found()
+    make_web_weights()
 
 
 def draw_found() -> None:
@@ -140,6 +141,13 @@ def draw_found() -> None:
         tiles.append(overlay(model.predict(image), smallest=288))
     path = ROOT / "book" / "_assets" / "found.jpg"
     sheet(tiles, 4).save(path, quality=90)
+
+
+def make_web_weights() -> None:
+    """Write the same weights, rounded, for the book's pages."""
+    from make_web_weights import write  # the tools lie side by side
+
+    write()
 
 
 def write_data() -> None:

@@ -1,0 +1,128 @@
+// Elements, made in one expression.
+
+type Attributes = Record<string, string | number | boolean | undefined>;
+type Child = Node | string;
+
+function fill<E extends Element>(
+  element: E,
+  attributes: Attributes,
+  children: Child[],
+): E {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === false) continue;
+    element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children);
+  return element;
+}
+
+/** An HTML element with attributes and children. */
+export function html<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** An SVG element with attributes and children. */
+export function svg<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): SVGElementTagNameMap[K] {
+  const space = "http://www.w3.org/2000/svg";
+  return fill(document.createElementNS(space, tag), attributes, children);
+}
+
+/** A button that does something. */
+export function button(
+  attributes: Attributes,
+  act: () => void,
+  ...children: Child[]
+): HTMLButtonElement {
+  const made = html("button", { type: "button", ...attributes }, ...children);
+  made.addEventListener("click", act);
+  return made;
+}
+
+/** A canvas of so many pixels, and what draws on it. */
+export function canvas(
+  side: number,
+  attributes: Attributes = {},
+): [HTMLCanvasElement, CanvasRenderingContext2D] {
+  const made = html("canvas", { width: side, height: side, ...attributes });
+  return [made, made.getContext("2d")!];
+}
+
+/** One of several choices: buttons of which one is pressed. */
+export class Choice<T> {
+  readonly root: HTMLElement;
+  private readonly buttons: HTMLButtonElement[];
+
+  constructor(
+    label: string,
+    private readonly options: [value: T, text: string][],
+    value: T,
+    choose: (value: T) => void,
+  ) {
+    this.buttons = options.map(([option, text]) =>
+      button(
+        {},
+        () => {
+          this.press(option);
+          choose(option);
+        },
+        text,
+      ),
+    );
+    const group = html(
+      "span",
+      { class: "dl-choice", role: "group", "aria-label": label },
+      ...this.buttons,
+    );
+    this.root = html(
+      "span",
+      { class: "dl-control" },
+      html("span", { class: "dl-label", "aria-hidden": "true" }, label),
+      group,
+    );
+    this.press(value);
+  }
+
+  private press(value: T): void {
+    this.options.forEach(([option], i) => {
+      const pressed = String(option === value);
+      this.buttons[i].setAttribute("aria-pressed", pressed);
+    });
+  }
+}
+
+/** A slider with its label. */
+export function slider(
+  label: string,
+  attributes: { min: number; max: number; step: number; value: number },
+  move: (value: number) => void,
+): HTMLElement {
+  const input = html("input", { type: "range", ...attributes });
+  input.addEventListener("input", () => move(input.valueAsNumber));
+  return html(
+    "label",
+    { class: "dl-control" },
+    html("span", { class: "dl-label" }, label),
+    input,
+  );
+}
+
+export function percent(share: number): string {
+  return `${Math.round(100 * share)}\u00a0%`;
+}
+
+/** A word with a capital. */
+export function capital(word: string): string {
+  return word[0].toUpperCase() + word.slice(1);
+}
+
+export function calm(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}

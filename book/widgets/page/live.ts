@@ -1,0 +1,202 @@
+// A beach and the model's answer to it, kept up to date.
+
+import { bestClasses, type Found, found } from "../engine/classes";
+import type { Results } from "../engine/main";
+import type { Config } from "../engine/models";
+import { type Panoptic, panopticSegmentation } from "../engine/panoptic";
+import {
+  Beach,
+  CANVAS,
+  ISTHING,
+  type Picture,
+  SIZE,
+  type Thing,
+} from "../engine/scenes";
+import { drawShore } from "./beach_drawing";
+import { type Engine, engine } from "./engine";
+
+const SEED = 2; // of the validation scenes: the model was not trained on them
+
+// The same mask logits, compared at more places than the model's 96 x 96
+// pixels, so that outlines are as fine as the screen.
+export const FINE = 288;
+
+/** What the model says about a picture. */
+export interface Answer {
+  config: Config;
+  results: Results;
+  all: Found[]; // the best class of each query
+  kept: Found[]; // what was found
+  panoptic: Panoptic; // positions in kept, 96 x 96
+  fine: Int8Array; // the same, FINE x FINE
+  milliseconds: number;
+}
+
+/** What a view of a beach does when something changes. */
+export interface View {
+  picture?: () => void; // the beach
+  answer?: () => void; // what the model says about it
+  choice?: () => void; // the query that the reader looks at
+}
+
+/** Whether another segment begins right of a pixel of a map or below it. */
+export function atEdge(map: Int8Array, side: number, i: number): boolean {
+  const inRow = (i + 1) % side !== 0;
+  const inColumn = i + side < map.length;
+  return (
+    (inRow && map[i + 1] !== map[i]) || (inColumn && map[i + side] !== map[i])
+  );
+}
+
+/** One beach, its answer, and the views that show them. */
+export class Live {
+  beach: Beach;
+  picture: Picture;
+  shore: HTMLCanvasElement;
+  answer: Answer | undefined;
+  chosen = -1; // a query
+  private followed: Thing | undefined; // whose segment is looked at
+  private readonly views: View[] = [];
+  private stale = true; // the picture has changed since it was last sent
+  private busy = false;
+  private model: Engine | undefined;
+
+  constructor(
+    public scene: number,
+    private readonly wanted: string[],
+    private readonly anyQuery = false, // one that found nothing may be chosen
+  ) {
+    this.beach = new Beach(SEED, scene);
+    this.picture = this.beach.draw();
+    this.shore = drawShore(this.beach.regions);
+  }
+
+  show(view: View): void {
+    this.views.push(view);
+  }
+
+  /** Another scene. */
+  open(scene: number): void {
+    this.scene = scene;
+    this.beach = new Beach(SEED, scene);
+    this.shore = drawShore(this.beach.regions);
+    this.chosen = -1;
+    this.change();
+  }
+
+  /** The horizon, in pixels of the scene's canvas. */
+  moveHorizon(top: number): void {
+    this.beach.moveHorizon(top);
+    this.shore = drawShore(this.beach.regions);
+    this.change();
+  }
+
+  /** Something on the beach was changed: draw, and ask the model. */
+  change(): void {
+    this.picture = this.beach.draw();
+    this.stale = true;
+    void this.ask();
+    for (const view of this.views) view.picture?.();
+  }
+
+  /** Asks the model, unless it is still busy: then once more afterwards. */
+  async ask(): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      // Once it is there the picture goes to it at once, before it is drawn.
+      this.model ??= await engine();
+      while (this.stale) {
+        this.stale = false;
+        const { model, picture } = this;
+        const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
+        const run = await model.run(picture.pixels, "found", names);
+        this.answer = understood(model.config, run.results, run.milliseconds);
+        this.keepChoice();
+        for (const view of this.views) view.answer?.();
+      }
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Looks at a query. */
+  choose(query: number): void {
+    this.followed = undefined;
+    this.look(query);
+  }
+
+  /** Looks at a thing's segment, wherever the thing goes. */
+  follow(thing: Thing | undefined): void {
+    this.followed = thing;
+    this.look(this.queryOf(thing));
+  }
+
+  private look(query: number): void {
+    if (query < 0 || query === this.chosen) return;
+    this.chosen = query;
+    for (const view of this.views) view.choice?.();
+  }
+
+  /** The query that found a thing: whose segment its center lies in. */
+  private queryOf(thing: Thing | undefined): number {
+    if (thing === undefined) return -1;
+    const query = this.queryAt(thing.cx / CANVAS, thing.cy / CANVAS);
+    return this.answer?.all[query]?.label === thing.label ? query : -1;
+  }
+
+  /** The query whose segment a point lies in; x and y from 0 to 1. */
+  queryAt(x: number, y: number): number {
+    if (this.answer === undefined) return -1;
+    const clip = (part: number) =>
+      Math.min(SIZE - 1, Math.max(0, Math.floor(part * SIZE)));
+    const { panoptic, kept } = this.answer;
+    const position = panoptic.map[clip(y) * SIZE + clip(x)];
+    return position < 0 ? -1 : kept[position].query;
+  }
+
+  /** What the chosen query found. */
+  get found(): Found | undefined {
+    return this.answer?.all.find(({ query }) => query === this.chosen);
+  }
+
+  /** Segments by position in kept, without those that have no pixel. */
+  get segments(): Found[] {
+    if (this.answer === undefined) return [];
+    const { kept, panoptic } = this.answer;
+    return kept.filter((_, i) => panoptic.areas[i] > 0);
+  }
+
+  /** A query that lost its segment gives the choice to the first thing. */
+  private keepChoice(): void {
+    const { segments } = this;
+    const followed = this.queryOf(this.followed);
+    if (followed >= 0) this.chosen = followed;
+    if (this.anyQuery && this.chosen >= 0) return;
+    if (segments.some(({ query }) => query === this.chosen)) return;
+    const thing = segments.find(({ label }) => ISTHING[label]);
+    this.chosen = (thing ?? segments[0])?.query ?? -1;
+  }
+}
+
+function understood(
+  config: Config,
+  results: Results,
+  milliseconds: number,
+): Answer {
+  const { num_queries, threshold, decoder_layers } = config;
+  const logits = results[`class_logits.${decoder_layers - 1}`].data;
+  const kept = found(logits, num_queries, threshold);
+  const { data, shape } = results.mask_logits;
+  const segments = (size: number) =>
+    panopticSegmentation(data, shape[1], kept, ISTHING, size);
+  return {
+    config,
+    results,
+    all: bestClasses(logits, num_queries),
+    kept,
+    panoptic: segments(SIZE),
+    fine: segments(FINE).map,
+    milliseconds,
+  };
+}

@@ -1,0 +1,382 @@
+// Chapter 2: the matching game.  Which prediction answers for which segment?
+
+import type { Box } from "../engine/boxes";
+import { assign, assignGreedily, COST, pairCost } from "../engine/matching";
+import { BALL, CRATE, NAMES, TENT } from "../engine/scenes";
+import { CLASS_COLORS, css } from "./colors";
+import { button, Choice, html, percent, svg } from "./dom";
+import { ARROWS, clip, draggable } from "./drag";
+
+const CLASSES = [BALL, CRATE, TENT]; // that predictions have a probability of
+const UNITS = 100; // of the board, a side
+const STEP = 0.02; // of the arrow keys, relative to the board
+const SMALLEST = 0.06; // side of a box
+
+interface Segment {
+  label: number;
+  box: Box;
+}
+
+interface Prediction {
+  name: string;
+  box: Box;
+  probabilities: number[]; // of ball, crate and tent; the rest: no object
+}
+
+/** What the page's markup says; see GAME in detr_lite.teaching.widgets. */
+interface Boxes {
+  segments: Segment[];
+  predictions: Prediction[];
+}
+
+type Who = "you" | "greedy" | "best";
+
+/** Builds the widget. */
+export function matching(root: HTMLElement): undefined {
+  new Game(root, JSON.parse(root.dataset.more!) as Boxes);
+}
+
+class Game {
+  private readonly segments: Segment[];
+  private predictions: Prediction[];
+  private mine: number[]; // for each segment a prediction, or -1
+  private who: Who = "you";
+  private looked: [segment: number, prediction: number] = [0, 0];
+  private readonly board: SVGSVGElement;
+  private readonly lines = svg("g", { class: "dl-lines" });
+  private readonly marks: SVGGElement[] = [];
+  private readonly cells: HTMLButtonElement[][];
+  private readonly details = html("p", { class: "dl-words" });
+  private readonly totals = html("p", { class: "dl-words", role: "status" });
+
+  constructor(
+    root: HTMLElement,
+    private readonly start: Boxes,
+  ) {
+    this.segments = start.segments;
+    this.predictions = structuredClone(start.predictions);
+    this.mine = this.segments.map(() => -1);
+    this.board = svg("svg", {
+      class: "dl-board",
+      viewBox: `0 0 ${UNITS} ${UNITS}`,
+      role: "group",
+      "aria-label": "Boxes: three segments, four predictions",
+    });
+    this.board.append(...this.segments.map(drawSegment), this.lines);
+    this.predictions.forEach((_, i) => {
+      const mark = this.handle(i);
+      this.marks.push(mark);
+      this.board.append(mark);
+    });
+    this.cells = this.segments.map((_, segment) =>
+      this.predictions.map((_, prediction) => this.cell(segment, prediction)),
+    );
+    const who = new Choice<Who>(
+      "Who pairs them?",
+      [
+        ["you", "you"],
+        ["greedy", "the cheapest first"],
+        ["best", "the best of all"],
+      ],
+      this.who,
+      (who) => {
+        this.who = who;
+        this.draw();
+      },
+    );
+    const reset = button({}, () => this.reset(), "Start again");
+    root.replaceChildren(
+      html(
+        "div",
+        { class: "dl-pair" },
+        html(
+          "div",
+          { class: "dl-figure" },
+          this.board,
+          html(
+            "div",
+            { class: "dl-caption" },
+            "Drag a box, or its corner.",
+            reset,
+          ),
+        ),
+        html(
+          "div",
+          {},
+          html("div", { class: "dl-tools" }, who.root),
+          this.table(),
+          this.details,
+          this.totals,
+        ),
+      ),
+    );
+    this.draw();
+  }
+
+  private reset(): void {
+    this.predictions = structuredClone(this.start.predictions);
+    this.mine.fill(-1);
+    this.draw();
+  }
+
+  /** The cost of each pair: a row for each segment. */
+  private costs(): number[][] {
+    return this.segments.map((_, segment) =>
+      this.predictions.map((_, i) => this.pair(segment, i).cost),
+    );
+  }
+
+  private pair(segment: number, prediction: number) {
+    const { probabilities, box } = this.predictions[prediction];
+    const wanted = this.segments[segment];
+    return pairCost(probabilities, box, wanted.label, wanted.box);
+  }
+
+  private draw(): void {
+    const costs = this.costs();
+    const pairs = {
+      you: this.mine,
+      greedy: assignGreedily(costs),
+      best: assign(costs),
+    };
+    const shown = pairs[this.who];
+    const all = costs.flat();
+    const [low, high] = [Math.min(...all), Math.max(...all)];
+    this.cells.forEach((row, segment) => {
+      row.forEach((cell, prediction) => {
+        const cost = costs[segment][prediction];
+        const dear = (cost - low) / (high - low);
+        const paired = shown[segment] === prediction;
+        cell.textContent = signed(cost);
+        cell.style.setProperty("--dl-cheap", String(1 - dear));
+        cell.setAttribute("aria-pressed", String(paired));
+        const { name } = this.predictions[prediction];
+        const who = `segment ${segment + 1}, prediction ${name}`;
+        cell.setAttribute("aria-label", `${who}: cost ${signed(cost)}`);
+      });
+    });
+    this.marks.forEach((mark, i) => {
+      this.placeBox(mark, this.predictions[i]);
+      mark.classList.toggle("dl-paired", shown.includes(i));
+    });
+    this.lines.replaceChildren(
+      ...shown.flatMap((prediction, segment) =>
+        prediction < 0
+          ? []
+          : [
+              line(
+                this.segments[segment].box,
+                this.predictions[prediction].box,
+              ),
+            ],
+      ),
+    );
+    this.describe();
+    this.total(costs, pairs);
+  }
+
+  /** How the cost of one pair comes about. */
+  private describe(): void {
+    const [segment, prediction] = this.looked;
+    const { iou, giou, l1, probability, cost } = this.pair(segment, prediction);
+    const { name } = this.predictions[prediction];
+    const [a, b] = [signed(l1), signed(probability)];
+    const c = giou < 0 ? `(${signed(giou)})` : signed(giou);
+    this.details.replaceChildren(
+      html(
+        "strong",
+        {},
+        `${name} for ${nameOf(this.segments[segment], segment)}: `,
+      ),
+      `${COST.l1} × L1 ${a} − probability ${b} − ${COST.giou} × GIoU ${c} = `,
+      html("strong", {}, signed(cost)),
+      `; IoU ${iou.toFixed(2)}`,
+    );
+  }
+
+  /** What the pairing costs, beside the others. */
+  private total(costs: number[][], pairs: Record<Who, number[]>): void {
+    const sum = (pairing: number[]) =>
+      pairing.reduce((total, prediction, segment) => {
+        return total + (prediction < 0 ? 0 : costs[segment][prediction]);
+      }, 0);
+    const open = this.mine.filter((prediction) => prediction < 0).length;
+    const best = sum(pairs.best);
+    if (this.who === "you" && open > 0) {
+      this.totals.textContent = `Press a cost in each row to pair; ${open} still to do.`;
+      return;
+    }
+    const mine = sum(pairs[this.who]);
+    const over = mine - best;
+    const verdict =
+      over < 1e-9
+        ? "less is not possible."
+        : `${signed(over)} more than the best, ${signed(best)}.`;
+    const left = this.predictions.find((_, i) => !pairs[this.who].includes(i));
+    this.totals.textContent =
+      `In all: ${signed(mine)}; ${verdict} ` +
+      `Prediction ${left?.name} is left over and learns "no object".`;
+  }
+
+  private choose(segment: number, prediction: number): void {
+    this.looked = [segment, prediction];
+    if (this.who === "you") {
+      const again = this.mine[segment] === prediction;
+      // A prediction answers for one segment only.
+      this.mine = this.mine.map((own) => (own === prediction ? -1 : own));
+      this.mine[segment] = again ? -1 : prediction;
+    }
+    this.draw();
+  }
+
+  private cell(segment: number, prediction: number): HTMLButtonElement {
+    const choose = () => this.choose(segment, prediction);
+    const made = button({ class: "dl-cost" }, choose);
+    for (const kind of ["pointerenter", "focus"] as const) {
+      made.addEventListener(kind, () => {
+        this.looked = [segment, prediction];
+        this.describe();
+      });
+    }
+    return made;
+  }
+
+  private table(): HTMLTableElement {
+    const heads = this.predictions.map(({ name, probabilities }) => {
+      const best = Math.max(...probabilities);
+      const label = CLASSES[probabilities.indexOf(best)];
+      return html(
+        "th",
+        { scope: "col" },
+        name,
+        html("span", { class: "dl-note" }, `${NAMES[label]} ${percent(best)}`),
+      );
+    });
+    const rows = this.cells.map((cells, segment) => {
+      const dot = html("span", { class: "dl-dot" });
+      const { label } = this.segments[segment];
+      dot.style.setProperty("--dl-color", css(CLASS_COLORS[label]));
+      const head = html(
+        "th",
+        { scope: "row" },
+        dot,
+        nameOf(this.segments[segment], segment),
+      );
+      return html("tr", {}, head, ...cells.map((cell) => html("td", {}, cell)));
+    });
+    return html(
+      "table",
+      { class: "dl-costs" },
+      html("caption", { class: "dl-hidden" }, "The cost of each pair"),
+      html("thead", {}, html("tr", {}, html("td", {}), ...heads)),
+      html("tbody", {}, ...rows),
+    );
+  }
+
+  /** A predicted box that can be moved and resized. */
+  private handle(index: number): SVGGElement {
+    const { name } = this.predictions[index];
+    const body = svg("rect", { class: "dl-body" });
+    const corner = svg("circle", { class: "dl-corner", r: 2.2 });
+    const mark = svg(
+      "g",
+      {
+        class: "dl-prediction",
+        tabindex: 0,
+        role: "button",
+        "aria-label":
+          `Prediction ${name}. Arrow keys move it, ` +
+          "with Shift they change its size.",
+      },
+      body,
+      svg("text", {}, name),
+      corner,
+    );
+    const start = { x: 0, y: 0 };
+    const board = this.board;
+    draggable(mark, board, 1, {
+      begin: (x, y) => {
+        const { box } = this.predictions[index];
+        Object.assign(start, { x: box[0] - x, y: box[1] - y });
+      },
+      move: (x, y) => this.move(index, x + start.x, y + start.y),
+    });
+    draggable(corner, board, 1, {
+      begin: () => {},
+      move: (x, y) => {
+        const [cx, cy, w, h] = this.predictions[index].box;
+        const [left, top] = [cx - w / 2, cy - h / 2];
+        this.resize(index, x - left, y - top);
+      },
+    });
+    mark.addEventListener("keydown", (event) => {
+      const [x, y] = ARROWS[event.key] ?? [0, 0];
+      if (!x && !y) return;
+      event.preventDefault();
+      const [cx, cy, w, h] = this.predictions[index].box;
+      if (event.shiftKey) this.resize(index, w + STEP * x, h + STEP * y);
+      else this.move(index, cx + STEP * x, cy + STEP * y);
+    });
+    return mark;
+  }
+
+  private move(index: number, x: number, y: number): void {
+    const { box } = this.predictions[index];
+    box[0] = clip(x, box[2] / 2, 1 - box[2] / 2);
+    box[1] = clip(y, box[3] / 2, 1 - box[3] / 2);
+    this.draw();
+  }
+
+  /** A new size; the corner at the top left stays. */
+  private resize(index: number, width: number, height: number): void {
+    const { box } = this.predictions[index];
+    const [left, top] = [box[0] - box[2] / 2, box[1] - box[3] / 2];
+    box[2] = clip(width, SMALLEST, 1 - left);
+    box[3] = clip(height, SMALLEST, 1 - top);
+    box[0] = left + box[2] / 2;
+    box[1] = top + box[3] / 2;
+    this.draw();
+  }
+
+  private placeBox(mark: SVGGElement, { box }: Prediction): void {
+    const [body, name, corner] = mark.children;
+    setBox(body, box);
+    name.setAttribute("x", String((box[0] - box[2] / 2) * UNITS + 2.5));
+    name.setAttribute("y", String((box[1] - box[3] / 2) * UNITS + 6));
+    corner.setAttribute("cx", String((box[0] + box[2] / 2) * UNITS));
+    corner.setAttribute("cy", String((box[1] + box[3] / 2) * UNITS));
+  }
+}
+
+/** A number with a real minus sign, so that columns line up. */
+function signed(x: number): string {
+  return x.toFixed(2).replace("-", "−");
+}
+
+function nameOf({ label }: Segment, index: number): string {
+  return `${NAMES[label]} ${index + 1}`;
+}
+
+function setBox(rect: Element, [cx, cy, w, h]: Box): void {
+  rect.setAttribute("x", String((cx - w / 2) * UNITS));
+  rect.setAttribute("y", String((cy - h / 2) * UNITS));
+  rect.setAttribute("width", String(w * UNITS));
+  rect.setAttribute("height", String(h * UNITS));
+}
+
+/** A segment: its box, filled with the color of its class. */
+function drawSegment({ label, box }: Segment, index: number): SVGGElement {
+  const rect = svg("rect", { fill: css(CLASS_COLORS[label], 0.35) });
+  rect.style.setProperty("stroke", css(CLASS_COLORS[label]));
+  setBox(rect, box);
+  const [x, y] = [(box[0] + box[2] / 2) * UNITS, (box[1] + box[3] / 2) * UNITS];
+  const attributes = { x: x - 2, y: y - 2.5, "text-anchor": "end" };
+  const name = svg("text", attributes, nameOf({ label, box }, index));
+  return svg("g", { class: "dl-segment" }, rect, name);
+}
+
+/** A line between the centers of two boxes. */
+function line(a: Box, b: Box): SVGLineElement {
+  const [x1, y1, x2, y2] = [a[0], a[1], b[0], b[1]].map((x) => x * UNITS);
+  return svg("line", { x1, y1, x2, y2 });
+}
