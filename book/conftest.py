@@ -33,7 +33,9 @@ def pictures(outputs: list) -> list[np.ndarray]:
             encoded.append(data["image/png"])
         for text in encoded:
             image = Image.open(io.BytesIO(base64.b64decode(text)))
-            found.append(np.asarray(image.convert("RGB"), np.float32))
+            page = Image.new("RGBA", image.size, "white")  # many are clear
+            page.alpha_composite(image.convert("RGBA"))
+            found.append(np.asarray(page.convert("RGB"), np.float32))
     return found
 
 

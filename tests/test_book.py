@@ -184,13 +184,43 @@ def test_a_notebook_is_woven_and_run(tmp_path, capsys):
     first = stored.read_bytes()
     cells = nbformat.reads(first.decode(), as_version=4).cells
     assert cells[0].source.endswith("/blob/main/book/01_small.ipynb)")
-    assert cells[1].metadata["tags"] == ["solution", "hide-input"]
+    assert cells[1].metadata["tags"] == ["solution", "hide-cell"]
     assert cells[1].metadata["cellView"] == "form"
     assert cells[3].outputs[0].text == "3\n"
     assert weave.main([*arguments, "--check"]) == 0
     # Running it again gives the same bytes.
     assert weave.main(arguments) == 0
     assert stored.read_bytes() == first
+
+
+def test_what_is_folded_says_what_it_hides(tmp_path, monkeypatch):
+    """And the strip of stages links to the chapters, but for its own."""
+    text = tmp_path / "02_box_embeddings.md"
+    text.write_text(
+        "# Two\n\n{STRIP}\n\n```{code-cell}\nsetup: 1 second\n```\n\n"
+        "```{code-cell}\n:fold: the imports\nimport torch\n```\n\n"
+        "```{code-cell}\n:fold: true\n\nbuild: detr_lite.detr.found\n```\n\n"
+        "```{code-cell}\nopen\n```\n"
+    )
+    head, setup, imports, built, last = weave.compose(text).cells
+    assert "[1 encoded image](01_encoded_image.ipynb)" in head.source
+    assert "**2 box embeddings**" in head.source
+    shown = [
+        cell.metadata["mystnb"]["code_prompt_show"]
+        for cell in (setup, imports, built)
+    ]
+    count = sum(bool(line) for line in built.source.splitlines())
+    assert shown == [
+        "Show the set-up",
+        "Show the imports",
+        f"Show the {count} lines of found",
+    ]
+    assert "hide-cell" in setup.metadata["tags"]
+    for cell in (imports, built):
+        assert cell.metadata["tags"] == ["hide-input"]
+        assert cell.metadata["jupyter"] == {"source_hidden": True}
+    assert "fold" not in imports.metadata
+    assert not last.metadata
 
 
 def test_prose_is_renewed_and_outputs_stay(copy, capsys):
@@ -240,10 +270,11 @@ def test_code_fits_the_page(path):
         if cell.cell_type == "code":
             lines = cell.source.splitlines()
             assert max(map(len, lines)) <= 79
-            kinds = (" ", ")", "import ", "from ")
-            imports = all(x.startswith(kinds) or not x for x in lines)
-            long = "@build(" in cell.source or "def train_plainly(" in lines[0]
-            most = 60 if long else 20 if imports else 15
+            folded = "mystnb" in cell.metadata and (
+                "code_prompt_show" in cell.metadata["mystnb"]
+            )
+            loop = "def train_plainly(" in lines[0]
+            most = 60 if folded or loop else 20
             assert len(lines) <= most, cell.source
 
 

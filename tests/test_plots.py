@@ -32,12 +32,11 @@ def prediction():
     return Prediction(image, id_map, segments, SCENE_CATEGORIES, maps)
 
 
-def test_a_class_has_its_color_and_a_second_thing_a_lighter_one(prediction):
+def test_a_class_has_one_color(prediction):
     drawn = np.asarray(overlay(prediction, opacity=1.0, smallest=40))
     assert tuple(drawn[1, 1]) == SCENE_CATEGORIES[SKY].color
-    assert tuple(drawn[38, 1]) == SCENE_CATEGORIES[BALL].color
-    assert (drawn[38, 38] >= drawn[38, 1]).all()
-    assert tuple(drawn[38, 38]) != tuple(drawn[38, 1])
+    for x in (1, 38):  # two balls
+        assert tuple(drawn[38, x]) == SCENE_CATEGORIES[BALL].color
 
 
 def test_segments_are_outlined_in_white(prediction):

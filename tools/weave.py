@@ -12,7 +12,12 @@ In a code cell of a text, these lines stand for more:
     build: detr_lite.module.Name without method other
     build: detr_lite.module.Name.method
 
-A cell with the tag "solution" is folded wherever it is shown.
+Folded cells stay so on the site, in Colab and in JupyterLab: the set-up; a
+cell with the tag "solution", output and all; and a cell whose header says
+`fold: the imports`, or `fold: true` for the lines of what it builds.
+
+The word {STRIP} in a text stands for a line of all stages of the pipeline,
+which links to the other chapters.
 
 With --text nothing runs either: the prose is renewed and the outputs stay,
 provided that no code cell has changed.
@@ -27,6 +32,7 @@ import ast
 import base64
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import textwrap
@@ -49,6 +55,13 @@ METADATA = {  # a GPU on Colab; nothing that depends on this machine
         "name": "python3",
     },
     "language_info": {"name": "python"},
+}
+STAGES = {
+    "01_encoded_image": "encoded image",
+    "02_box_embeddings": "box embeddings",
+    "03_attention_maps": "attention maps",
+    "04_fpn_features": "masks",
+    "05_training_steps": "panoptic segmentation",
 }
 SETUP = """\
 # On Colab this installs the package; elsewhere it is there already.
@@ -84,18 +97,30 @@ def compose(text: Path) -> NotebookNode:
         "{COLAB}": f"{colab}/{text.stem}.ipynb",
         "{REPOSITORY}": place["url"],
         "{BRANCH}": place["branch"],
+        "{STRIP}": strip(text.stem),
     }
     notebook = jupytext.reads(text.read_text("utf-8"), fmt="md:myst")
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.source = _filled(cell.source)
-            _fold(cell)
+            written, cell.source = cell.source, _filled(cell.source)
+            _fold(cell, written)
         for word, address in words.items():
             cell.source = cell.source.replace(word, address)
     identify(notebook.cells)
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def strip(stem: str) -> str:
+    """Return the stages of the pipeline in a line, that of a text in bold."""
+    names = [
+        f"**{number} {name}**"
+        if chapter == stem
+        else f"[{number} {name}]({chapter}.ipynb)"
+        for number, (chapter, name) in enumerate(STAGES.items(), 1)
+    ]
+    return "> " + " → ".join(["image", *names])
 
 
 def identify(cells: list[NotebookNode]) -> None:
@@ -167,13 +192,40 @@ def _first_line(node: ast.AST) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
-def _fold(cell: NotebookNode) -> None:
-    """Fold a solution on the site, in Colab and in JupyterLab."""
-    tags = cell.metadata.get("tags", [])
-    if "solution" in tags:
-        cell.metadata["tags"] = [*tags, "hide-input"]
-        cell.metadata["cellView"] = "form"
-        cell.metadata["jupyter"] = {"source_hidden": True}
+def _fold(cell: NotebookNode, written: str) -> None:
+    """Fold a cell on the site, in Colab and in JupyterLab.
+
+    written: its source before it was filled in.
+    """
+    tags, jupyter = cell.metadata.get("tags", []), {"source_hidden": True}
+    fold = cell.metadata.pop("fold", None)
+    if written.startswith("setup:"):
+        fold, more = "the set-up", ["nbval-ignore-output", "hide-cell"]
+    elif "solution" in tags:
+        fold, more = "a solution", ["hide-cell"]
+        jupyter["outputs_hidden"] = True
+    elif fold is not None:
+        more = ["hide-input"]
+    else:
+        return
+    if fold is True:
+        fold = _lines_of(cell.source, written)
+    cell.metadata["tags"] = [*tags, *(t for t in more if t not in tags)]
+    prompts = {"code_prompt_show": f"Show {fold}"}
+    prompts["code_prompt_hide"] = f"Hide {fold}"
+    cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | prompts
+    cell.metadata["cellView"] = "form"
+    cell.metadata["jupyter"] = jupyter
+
+
+def _lines_of(source: str, written: str) -> str:
+    """Return "the 49 lines of ResNet" for a cell that builds it."""
+    count = sum(bool(line.strip()) for line in source.splitlines())
+    names = re.findall(
+        r"^build: detr_lite\.\w+\.([\w.]+)", written, re.MULTILINE
+    )
+    joined = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"the {count} lines of {joined}"
 
 
 def execute(notebook: NotebookNode) -> None:

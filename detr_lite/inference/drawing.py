@@ -41,8 +41,8 @@ def overlay(
 
     prediction: has image, id_map, segments and categories; see Prediction.
 
-    Classes keep one color everywhere; of two things of one class the second
-    is lighter.  Small pictures are enlarged to `smallest` pixels a side, so
+    A class has one color; segments of one class are told apart by their
+    outlines.  Small pictures are enlarged to `smallest` pixels a side, so
     that the names can be read.  scores=False leaves the probabilities out,
     which an annotation does not have.
     """
@@ -50,13 +50,10 @@ def overlay(
     factor = _factor(height, width, smallest)
     pixels = prediction.image.permute(1, 2, 0).numpy().copy()
     ids = prediction.id_map.numpy()
-    seen: dict[int, int] = {}
-    colors = {}
-    for segment in prediction.segments:
-        nth = seen.get(segment.label, 0)
-        seen[segment.label] = nth + 1
-        color = np.array(prediction.categories[segment.label].color)
-        colors[segment.id] = color + (255 - color) * min(0.25 * nth, 0.75)
+    colors = {
+        segment.id: np.array(prediction.categories[segment.label].color)
+        for segment in prediction.segments
+    }
     for top in range(0, height, STRIP):  # floats of a few rows at a time
         rows = slice(top, top + STRIP)
         strip = pixels[rows].astype(np.float32)
@@ -73,7 +70,7 @@ def overlay(
     for segment in prediction.segments:
         category = prediction.categories[segment.label]
         score = f" {segment.score:.2f}" if scores else ""
-        _write(draw, _anchor(ids, segment.id), category, score, image.size)
+        _write(draw, anchor(ids, segment.id), category, score, image.size)
     return image
 
 
@@ -164,7 +161,7 @@ def _borders(ids: np.ndarray) -> np.ndarray:
     return border
 
 
-def _anchor(ids: np.ndarray, number: int) -> tuple[int, int]:
+def anchor(ids: np.ndarray, number: int) -> tuple[int, int]:
     """Return a point (x, y) well inside a segment, for its name."""
     from scipy.ndimage import distance_transform_edt
 

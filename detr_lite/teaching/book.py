@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -40,6 +41,11 @@ def start(cpu: str, trains: bool = False) -> None:
     shell = _shell()
     if shell is not None:
         shell.run_line_magic("matplotlib", "inline")
+        # Figures keep the width they were drawn with.
+        shell.run_line_magic(
+            "config",
+            "InlineBackend.print_figure_kwargs = {'bbox_inches': None}",
+        )
     if not torch.cuda.is_available():
         print(f"No GPU was found; on the CPU this takes {cpu}.")
         return
@@ -258,10 +264,36 @@ def _package() -> list[ModuleType]:
 def _say(name, module, same, changed=(), left_out=()) -> None:
     if same:
         rest = f", without {', '.join(left_out)}" if left_out else ""
-        print(f"{name}: the same as in {module}{rest}")
+        _show(_Mark(f"{name}: the same as in {module}{rest}"))
         return
     rest = f" in {', '.join(changed)}" if changed else ""
     print(f"{name}: differs from {module}{rest}; yours is used now")
+
+
+class _Mark:
+    """Says that a cell is the package's code: small, where HTML is shown."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<span class="same-as-package" title="{escape(self.text)}">'
+            "\N{CHECK MARK} the package's code</span>"
+        )
+
+
+def _show(mark: _Mark) -> None:
+    """Show a mark in a notebook, or print it."""
+    if _shell() is None:
+        print(mark)
+        return
+    from IPython.display import display
+
+    display(mark)
 
 
 _originals: dict[tuple[str, str], object] = {}
