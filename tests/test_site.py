@@ -5,6 +5,7 @@ The browser is Chromium; tests/browsing.py says which.
 
 import functools
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -379,3 +380,29 @@ def test_the_search_finds_a_term(address, browser):
     hit = view.locator('#search-results a[href^="glossary.html"]').first
     hit.wait_for(timeout=20_000)
     view.close()
+
+
+def test_the_front_page_begins_with_chapter_1_and_what_was_measured(soup):
+    page = soup("index.html")
+    start, colab = page.select(".begin a")
+    assert start["href"] == "01_encoded_image.html"
+    assert colab["href"].endswith("/book/01_encoded_image.ipynb")
+    assert colab["href"].startswith("https://colab.research.google.com/")
+    measured = json.loads((ROOT / "tools" / "measured.json").read_text())
+    shown = [value.text for value in page.select(".measured dt")]
+    assert float(shown[0]) == pytest.approx(
+        measured["shipped"]["pq"], abs=5e-4
+    )
+    milliseconds = float(shown[1].removesuffix(" ms"))
+    kept = measured["inference"]["milliseconds"]
+    assert milliseconds == pytest.approx(kept, abs=0.5)
+
+
+def test_each_chapter_has_a_card_with_its_title_and_a_picture(site, soup):
+    cards = soup("index.html").select("a.chapter-card")
+    stems = [card["href"].removesuffix(".html") for card in cards]
+    assert stems == [p.stem for p in sorted((ROOT / "book").glob("*.ipynb"))]
+    for card in cards:
+        heading = soup(card["href"]).find("h1").find(string=True)
+        assert card.strong.text == heading
+        assert (site / card.img["src"]).stat().st_size > 1000

@@ -2,20 +2,17 @@
 
 import { NAMES, SIZE } from "../engine/scenes";
 import { drawBeach } from "./beach_drawing";
-import { CLASS_COLORS, type Color, css, lighter } from "./colors";
+import { CLASS_COLORS, type Color, css } from "./colors";
 import { canvas, html, percent, svg } from "./dom";
 import { atEdge, FINE, type Live } from "./live";
 import { drawImage } from "./maps";
 
 const DRAWN = 2 * FINE; // pixels of the canvas
-const OPACITY = 0.66;
+const OPACITY = 0.88; // a class keeps its color; the beach shines through
 
 /** The colors of segments, by their position in kept. */
 export function segmentColors(labels: number[]): Color[] {
-  return labels.map((label, i) => {
-    const before = labels.slice(0, i).filter((x) => x === label).length;
-    return lighter(CLASS_COLORS[label], before);
-  });
+  return labels.map((label) => CLASS_COLORS[label]);
 }
 
 /** The box of a query, as SVG in units of the picture. */
@@ -87,7 +84,7 @@ export class AnswerView {
     const colors = segmentColors(kept.map(({ label }) => label));
     drawBeach(context, live.beach, live.shore);
     const strength = kept.map(({ query }) =>
-      query === live.chosen ? OPACITY + 0.14 : OPACITY,
+      query === live.chosen ? 1 : OPACITY,
     );
     const white = [255, 255, 255];
     drawImage(
