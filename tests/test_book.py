@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import weave
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,7 +184,10 @@ def test_a_notebook_is_woven_and_run(tmp_path, capsys):
     stored = tmp_path / "01_small.ipynb"
     first = stored.read_bytes()
     cells = nbformat.reads(first.decode(), as_version=4).cells
-    assert cells[0].source.endswith("/blob/main/book/01_small.ipynb)")
+    branch = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"][
+        "branch"
+    ]
+    assert cells[0].source.endswith(f"/blob/{branch}/book/01_small.ipynb)")
     assert cells[1].metadata["tags"] == ["solution", "hide-cell"]
     assert cells[1].metadata["cellView"] == "form"
     assert cells[3].outputs[0].text == "3\n"
