@@ -36,6 +36,7 @@ ABLATIONS = {  # changes of the model
     "no_positions": {"cycles": 0.0},
     "no_encoder": {"encoder_layers": 0},
     "no_pyramid": {"pyramid": False},
+    "softmax_each": {"joint_softmax": False},
 }
 QUERIES = {f"queries_{n}": {"num_queries": n} for n in (8, 24)}
 LONGER = {"longer": {}, "longer_no_encoder": {"encoder_layers": 0}}
@@ -46,6 +47,7 @@ ROWS = {  # of the table of ablations
     "no_positions": ("quick", "without positional encodings"),
     "no_encoder": ("quick", "without the encoder"),
     "no_pyramid": ("quick", "without the pyramid"),
+    "softmax_each": ("quick", "one softmax for each head"),
     "queries_8": ("quick", "8 queries"),
     "queries_24": ("quick", "24 queries"),
     "longer": ("1,800 steps of boxes", "the whole model, 12 queries"),

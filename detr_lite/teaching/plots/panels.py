@@ -86,7 +86,8 @@ def heat_bar(
 def image_panel(axis: Axes, image: Tensor) -> None:
     """Draw a (3, H, W) uint8 image; pixels have their own coordinates."""
     _, height, width = image.shape
-    axis.imshow(image.permute(1, 2, 0), extent=(0, width, height, 0))
+    pixels = np.asarray(image.permute(1, 2, 0))
+    axis.imshow(pixels, extent=(0, width, height, 0))
 
 
 def segments_panel(
