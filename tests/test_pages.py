@@ -317,6 +317,15 @@ def test_the_page_shows_what_was_measured(tables):
     assert "\n| --- | --- |" in text
 
 
+def test_the_pages_charts_show_what_was_measured(tables):
+    tool, results = tables
+    charts = tool.charts(results)
+    assert charts
+    for file, svg in charts.items():
+        assert (tool.CHARTS / file).read_text("utf-8") == svg
+        assert page("fast_and_exact").count(f"_assets/{file}") == 1
+
+
 def test_a_table_follows_its_figures(tables):
     tool, results = tables
     changed = copy.deepcopy(results)
