@@ -215,7 +215,7 @@ def test_shapes_on_the_page_are_those_of_a_running_model(
     values = {letter: str(number) for letter, number in wanted.items()}
     values |= {"S": str(kept), "(K + 1)": str(config.num_classes + 1)}
     for name, formula, *_ in rows("Tensors"):
-        parts = formula.removesuffix(" of the picture").split(TIMES)
+        parts = formula.removesuffix(" of the image").split(TIMES)
         for part, number in zip(parts, told[name], strict=False):
             if part[0].isupper() or part in values:
                 assert values[part] == str(number), name
