@@ -116,7 +116,7 @@ def test_the_promised_limits_are_those_of_the_code():
     assert batches.STALLED == 10 * 60
     assert "ten minutes without a batch" in limits
     assert len({*images.FORMATS.values()}) == 6
-    assert "pictures in six formats" in page("promises")
+    assert "images in six formats" in page("promises")
 
 
 def test_each_promise_names_the_tests_that_keep_it():
