@@ -278,7 +278,8 @@ def tables(results: dict) -> str:
         "| scenes read into batches, per second, one process | "
         f"{value('loader', 'per_second', '.0f')} |",
         "| time to read 640 x 480 photographs with their targets, over time "
-        f"to decode them | {ratio('photographs', 'loading_ms', 'decoding_ms')} |",
+        "to decode them | "
+        f"{ratio('photographs', 'loading_ms', 'decoding_ms')} |",
         "| time for PQ, panopticapi's algorithm over ours, from colors; from "
         "ids | "
         f"{ratio('pq_speed', 'colors_theirs_ms', 'colors_ours_ms')}; "
