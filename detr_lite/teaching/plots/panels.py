@@ -52,7 +52,7 @@ def panels_figure(
     count = -(-len(panels) // columns)
     side = (WIDTH - (0.3 if rows else 0)) / columns
     lines = count if len(titles) > columns else 1
-    height = count * side * aspect + (0.25 * lines if titles else 0)
+    height = count * side * aspect + (0.32 * lines if titles else 0)
     figure = book_figure(height + (0.55 if bar else 0))
     axes = figure.subplots(count, columns, squeeze=False)
     for axis in axes.flat:
