@@ -53,7 +53,7 @@ def panels_figure(
     side = (WIDTH - (0.3 if rows else 0)) / columns
     lines = count if len(titles) > columns else 1
     height = count * side * aspect + (0.32 * lines if titles else 0)
-    figure = book_figure(height + (0.55 if bar else 0))
+    figure = book_figure(height + (0.7 if bar else 0))
     axes = figure.subplots(count, columns, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -86,7 +86,8 @@ def heat_bar(
 def image_panel(axis: Axes, image: Tensor) -> None:
     """Draw a (3, H, W) uint8 image; pixels have their own coordinates."""
     _, height, width = image.shape
-    axis.imshow(image.permute(1, 2, 0), extent=(0, width, height, 0))
+    pixels = np.asarray(image.permute(1, 2, 0))
+    axis.imshow(pixels, extent=(0, width, height, 0))
 
 
 def segments_panel(
