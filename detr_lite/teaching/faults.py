@@ -280,22 +280,22 @@ class TwoSizes:
 
 @torch.inference_mode()
 def together(
-    model: PanopticModel, pictures: Sequence[Tensor]
+    model: PanopticModel, images: Sequence[Tensor]
 ) -> list[Prediction]:
     """Return what a model in eval mode sees in images of one batch.
 
-    pictures: (3, H, W) uint8 each, any sizes; they are not resized.
+    images: (3, H, W) uint8 each, any sizes; they are not resized.
     """
-    images, padding_mask = pad_images(pictures)
-    output = model(images, padding_mask)
+    batch, padding_mask = pad_images(images)
+    output = model(batch, padding_mask)
     results = panoptic_results(
         output,
         [c.isthing for c in model.categories],
-        tuple(images.shape[-2:]),
-        [tuple(p.shape[-2:]) for p in pictures],
+        tuple(batch.shape[-2:]),
+        [tuple(i.shape[-2:]) for i in images],
     )
     seen = []
-    for i, (picture, result) in enumerate(zip(pictures, results, strict=True)):
+    for i, (image, result) in enumerate(zip(images, results, strict=True)):
         own = output.image_index == i
         maps = dict(
             zip(
@@ -307,7 +307,7 @@ def together(
         shown = [maps[s.query] for s in result.segments]
         seen.append(
             Prediction(
-                picture,
+                image,
                 result.id_map,
                 result.segments,
                 model.categories,

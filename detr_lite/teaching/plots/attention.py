@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
@@ -15,6 +14,7 @@ from detr_lite.inference.results import Prediction
 from detr_lite.teaching.plots.panels import (
     Panel,
     box,
+    calm,
     heat_panel,
     image_panel,
     label,
@@ -69,7 +69,7 @@ def attention_figure(prediction: Prediction) -> Figure:
     segment's outline and, from 1 % on, the head's share of the attention.
     """
     panels: list[Panel] = []
-    image, norm = _calm(prediction.image), Normalize(0, 1)
+    image, norm = calm(prediction.image), Normalize(0, 1)
     pairs = zip(prediction.segments, prediction.attention_maps, strict=True)
     for found, maps in pairs:
         segment = prediction.id_map == found.id
@@ -114,14 +114,6 @@ def _head(
         label(axis, width * 0.98, height * y, share, ha="right")
 
 
-def _calm(image: Tensor) -> Tensor:
-    """Return an image without its texture: small panels are clearer so."""
-    from scipy.ndimage import median_filter
-
-    gray = median_filter(image.float().mean(0).numpy(), 7) // 12 * 12
-    return torch.from_numpy(gray).expand(3, -1, -1)
-
-
 def percents(shares: Tensor) -> list[str]:
     """Return "12 %", ... for shares of 1 % and more, "" for smaller ones.
 
@@ -144,7 +136,7 @@ def softmax_figure(
     """
     segment = prediction.id_map == prediction.segments[index].id
     most = max(joint.max().item(), per_head.max().item())
-    norm, image = PowerNorm(0.5, 0, most), _calm(prediction.image)
+    norm, image = PowerNorm(0.5, 0, most), calm(prediction.image)
     panels: list[Panel] = [
         partial(heat_panel, image=image, heat=heat, norm=norm, segment=segment)
         for heat in (*joint, *per_head)

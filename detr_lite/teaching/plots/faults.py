@@ -18,8 +18,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from detr_lite.inference.results import Prediction
+from detr_lite.teaching.faults import fault
 from detr_lite.teaching.plots.panels import (
     box,
+    calm,
     heat_panel,
     image_panel,
     panels_figure,
@@ -77,7 +79,7 @@ def draw_heads(axis: Axes, prediction: Prediction, name: str) -> None:
     """Draw the maps of the largest segment of a class, one tile a head.
 
     The colors grow with the square root of the weight, so that faint maps
-    show, and end at 1, more than which no weight can be.
+    show, and end at 1/2.
     """
     axis.set_box_aspect(0.5)
     index = max(
@@ -90,21 +92,32 @@ def draw_heads(axis: Axes, prediction: Prediction, name: str) -> None:
     )
     segment = prediction.id_map == prediction.segments[index].id
     maps = prediction.attention_maps[index]
-    columns = -(-len(maps) // 2)
+    image, columns = calm(prediction.image), -(-len(maps) // 2)
     for m, heat in enumerate(maps):
         row, column = divmod(m, columns)
         place = (column / columns, 0.51 - 0.51 * row, 0.96 / columns, 0.48)
         tile = axis.inset_axes(place)
-        heat_panel(tile, prediction.image, heat, PowerNorm(0.5, 0, 1), segment)
+        heat_panel(tile, image, heat, PowerNorm(0.5, 0, 0.5), segment)
         tile.set(xticks=[], yticks=[])
         tile.spines[:].set_visible(False)
 
 
-def pair_figure(draw: Draw, right: Prediction, wrong: Prediction) -> Figure:
-    """Return the same thing drawn without a fault and with it."""
+def pair_figure(
+    draw: Draw, right: Prediction, wrong: Prediction, name: str
+) -> Figure:
+    """Return the same thing drawn without a fault and with it.
+
+    The second is drawn while the fault is on: corners, for one, are worked
+    out when a drawing asks for them.
+    """
+
+    def draw_wrong(axis: Axes) -> None:
+        with fault(name):
+            draw(axis, prediction=wrong)
+
     _, height, width = right.image.shape
     aspect = 0.5 if isinstance(draw, partial) else height / width
-    panels = [partial(draw, prediction=p) for p in (right, wrong)]
+    panels = [partial(draw, prediction=right), draw_wrong]
     return panels_figure(panels, ["without", "with the fault"], aspect=aspect)
 
 
@@ -120,14 +133,19 @@ def losses_figure(
     """
     cells = [
         [
-            (f"\N{MINUS SIGN}{x:.2f} {CROSS}", min(0.1 + x / 2, 0.5))
+            (f"{_fallen(x)} {CROSS}", min(0.1 + x / 2, 0.5))
             if x >= least
             else (TICK, 0)
             for x in row
         ]
         for row in losses.values()
     ]
-    return _table(list(losses), columns, cells, 0.78)
+    return _table(list(losses), columns, cells)
+
+
+def _fallen(loss: float) -> str:
+    """Return a loss with its sign, as a metric is written."""
+    return f"\N{MINUS SIGN}{loss:.2f}" if loss >= 0.005 else "< 0.01"
 
 
 def notices_figure(
@@ -141,19 +159,15 @@ def notices_figure(
         [(CROSS, 0.3) if noticed else (TICK, 0) for noticed in row]
         for row in notices.values()
     ]
-    return _table(list(notices), columns, cells, 0.27)
+    return _table(list(notices), columns, cells)
 
 
 def _table(
     rows: Sequence[str],
     columns: Sequence[str],
     cells: Sequence[Sequence[tuple[str, float]]],
-    width: float,
 ) -> Figure:
-    """Return cells with a text and a strength each; 0 is green.
-
-    width: of a column, in inches.
-    """
+    """Return cells with a text and a strength each; 0 is green."""
     height = 0.29
     figure = book_figure(height * len(rows) + 0.4)
     axis = figure.subplots()
@@ -180,9 +194,8 @@ def _table(
                 weight="bold",
             )
             if number:
-                axis.text(x - 0.08, y, number, ha="center", va="center")
+                axis.text(x - 0.06, y, number, ha="center", va="center")
     axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    axis.set_box_aspect(height * len(rows) / (width * len(columns)))
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
     axis.xaxis.tick_top()
