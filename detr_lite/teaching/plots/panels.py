@@ -6,6 +6,7 @@ Each function draws on one axis; `panels_figure` lays axes out and names them.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -133,6 +134,14 @@ def heat_panel(
     axis.imshow(np.asarray(heat.detach()), HEAT, norm=norm, extent=extent)
     if segment is not None:
         outline(axis, np.asarray(segment), width=1.2)
+
+
+def calm(image: Tensor) -> Tensor:
+    """Return an image without its texture: small panels are clearer so."""
+    from scipy.ndimage import median_filter
+
+    gray = median_filter(image.float().mean(0).numpy(), 7) // 12 * 12
+    return torch.from_numpy(gray).expand(3, -1, -1)
 
 
 def box(
