@@ -52,6 +52,23 @@ def test_every_preset_comes_back_from_its_file(name, tmp_path, scenes):
     assert set(json.loads(path.read_text())["versions"]) > {"python", "torch"}
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_recipe_of_before_says_how_images_were_padded(
+    exact, tmp_path, scenes
+):
+    """By its model alone: both were one switch, and on by default."""
+    model = replace(TINY.model, exact_padding=exact)
+    recipe = replace(TINY, model=model, exact_padding=not exact)
+    path = tmp_path / "recipe.json"
+    text = recipe_json(recipe, Engine(), scenes, scenes, None)
+    path.write_text(text)
+    assert read_recipe(path).recipe == recipe
+    content = json.loads(text)
+    del content["recipe"]["exact_padding"]
+    path.write_text(json.dumps(content))
+    assert read_recipe(path).recipe == replace(recipe, exact_padding=exact)
+
+
 def test_a_run_is_done_again_from_its_recipe(tmp_path, capsys):
     first, again, other = (tmp_path / n for n in ("first", "again", "other"))
     run("--out", first, "--seed", 4, "--steps", 6)

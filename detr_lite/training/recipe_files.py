@@ -78,6 +78,8 @@ def read_recipe(path: str | Path) -> RecipeFile:
         model = dict(recipe["model"])
         model["depths"] = tuple(model["depths"])
         recipe["model"] = _made(ModelConfig, model)
+        # Before recipes said so, a model was trained as it predicts.
+        recipe.setdefault("exact_padding", recipe["model"].exact_padding)
         data = content["data"]
         return RecipeFile(
             _made(Recipe, recipe),
