@@ -109,8 +109,9 @@ def staged(
             yield stage
             files = sorted(p for p in stage.rglob("*") if p.is_file())
             names = [str(p.relative_to(stage)) for p in files]
-            (stage / PART).write_bytes(os.fsencode("\0".join(names)))
-            (stage / PART).rename(stage / MOVES)
+            if new:
+                (stage / PART).write_bytes(os.fsencode("\0".join(names)))
+                (stage / PART).rename(stage / MOVES)
             for source, name in zip(files, names, strict=True):
                 goal = folder / name
                 goal.parent.mkdir(parents=True, exist_ok=True)
