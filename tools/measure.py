@@ -55,10 +55,12 @@ ROWS = {  # of the table of ablations
     "full": ("full", "the whole model, 12 queries"),
     "full_no_pyramid": ("full, same detector", "without the pyramid"),
 }
-MARKS = {  # what to put between which marks of which file
-    "README.md": ("measured", "tables"),
-    "book/text/06_train_and_evaluate.md": ("ablations", "ablations"),
-}
+CHAPTER = "book/text/06_train_and_evaluate.md"
+PLACES = (  # file, the lines before and after, and what to put between them
+    ("README.md", "<!-- measured -->", "<!-- /measured -->", "tables"),
+    (CHAPTER, "<!-- ablations -->", "<!-- /ablations -->", "ablations"),
+    (CHAPTER, "# As measured:", "# A dot is a seed.", "ablation_rows"),
+)
 
 
 def seeded(name: str, seed: int) -> str:
@@ -329,15 +331,32 @@ def ablations(results: dict) -> str:
     return "\n".join(rows)
 
 
+def ablation_rows(results: dict) -> str:
+    """Return the same as Python, for the drawing in chapter 6."""
+    lines = ["rows = ["]
+    for name, (training, label) in ROWS.items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        if not runs:
+            continue
+        pq, ap = (
+            ", ".join(f"{run[key]:.3f}" for run in runs)
+            for key in ("pq", "box_ap")
+        )
+        lines.append(f'    ("{training}", "{label}",')
+        lines.append(f"     [{pq}], [{ap}]),")
+    return "\n".join([*lines, "]"])
+
+
 def write_readme() -> None:
-    """Put the tables between the marks in the README and in chapter 6."""
-    for name, (mark, function) in MARKS.items():
+    """Put what was measured into the README and into chapter 6."""
+    for name, first, last, function in PLACES:
         path = ROOT / name
         text = path.read_text("utf-8")
-        head, begin, rest = text.partition(f"<!-- {mark} -->")
-        _, end, tail = rest.partition(f"<!-- /{mark} -->")
+        head, begin, rest = text.partition(f"{first}\n")
+        _, end, tail = rest.partition(f"\n{last}")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}\n{table}\n{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:
