@@ -49,7 +49,7 @@ NOTATION = """# Notation
 
 | name | shape | COCO's model | scenes' model | in the original's code |
 |---|---|---|---|---|
-| `attention_maps` | S × M × h × w | 15×8×25×34 | 12×8×12×12 | `bbox_mask` |
+| `attention_maps` | S x M x h x w | 15x8x25x34 | 12x8x12x12 | `bbox_mask` |
 """
 
 
@@ -95,8 +95,8 @@ def test_definitions_are_html_without_links(terms):
 
 def test_a_tensor_has_its_shape_and_its_definition(terms):
     html = terms.definitions["attention_maps"]
-    assert "S × M × h × w" in html
-    assert "12×8×12×12" in html
+    assert "S x M x h x w" in html
+    assert "12x8x12x12" in html
     assert "Weights, laid out" in html
 
 

@@ -39,7 +39,7 @@ READING = {
     "### Query\n\nWhat asks.\n",
     "notation": "# Notation\n\n## Letters\n\nNone.\n\n## Tensors\n\n"
     "| name | shape | COCO | scenes | original |\n|---|---|---|---|---|\n"
-    "| `memory` | B × d × h × w | 1×256×25×34 | 1×128×12×12 | `memory` |\n",
+    "| `memory` | B x d x h x w | 1x256x25x34 | 1x128x12x12 | `memory` |\n",
     "reading": "# Reading\n\n## Words\n\nThe attention map of a "
     "[query](glossary.md#query) over `memory`.\n\n"
     + (ROOT / "book" / "text_blocks" / "questions.md")
@@ -221,7 +221,7 @@ def test_a_term_is_explained_to_mouse_keys_and_fingers(address, browser):
         it.view.locator("article a", has_text="query").first.focus()
         assert "What asks." in tip.inner_text()
         it.view.keyboard.press("Tab")
-        assert "B × d × h × w" in tip.inner_text()
+        assert "B x d x h x w" in tip.inner_text()
         described = "document.activeElement.getAttribute('aria-describedby')"
         assert it.view.evaluate(described) == tip.get_attribute("id")
         it.view.keyboard.press("Escape")

@@ -87,8 +87,8 @@ class Terms:
         names = sorted((*self._slugs, *letters), key=len, reverse=True)
         # Not within a longer word, nor a letter after an apostrophe.
         self.words = re.compile(
-            rf"(?<![\w'’.]){'(' + '|'.join(map(re.escape, names)) + ')'}"
-            r"(?![\w'’])"
+            rf"(?<![\w'\u2019.]){'(' + '|'.join(map(re.escape, names)) + ')'}"
+            r"(?![\w'\u2019])"
         )
 
     def _add_terms(self, entries: dict[str, str]) -> None:
@@ -109,7 +109,7 @@ class Terms:
             self.symbols[letter] = "notation#letters"
             self.definitions[letter] = (
                 f"<strong>{letter}</strong> {to_html(meaning)}: {scenes} in "
-                f"the scenes’ model, {coco} in COCO’s"
+                f"the scenes' model, {coco} in COCO's"
             )
 
     def _add_tensors(self, rows: list[list[str]]) -> None:
@@ -120,7 +120,7 @@ class Terms:
             self.symbols[bare[1]] = "notation#tensors"
             html = (
                 f"<strong><code>{bare[1]}</code></strong> {escape(shape)}: "
-                f"{scenes} in the scenes’ model, {coco} in COCO’s"
+                f"{scenes} in the scenes' model, {coco} in COCO's"
             )
             term = slug(bare[1].replace("_", " "))
             for anchor in (bare[1], term, term.removesuffix("s")):
