@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.teaching.faults import fault
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "book" / "_assets" / "widgets"
@@ -52,10 +54,10 @@ const base64 = (array) => {
 const engines = {};
 const engine = (plain, inPage) =>
   engines[`${plain} ${inPage}`] ??= Engine.start(plain, inPage);
-async function run(index, wanted, plain = false, inPage = false) {
+async function run(index, wanted, more = {}, plain = false, inPage = false) {
   const { pixels } = new Beach(2, index).draw();
   const { results } = await (await engine(plain, inPage)).run(
-    pixels, "all", wanted);
+    { pixels, masks: "all", wanted, ...more });
   return Object.fromEntries(Object.entries(results).map(
     ([name, { shape, data }]) => [name, [shape, base64(data)]]));
 }
@@ -64,7 +66,7 @@ async function segment(index) {
   const model = await engine(false, false);
   const { config } = model;
   const { results } = await model.run(
-    pixels, "found", ["class_logits", "mask_logits"]);
+    { pixels, masks: "found", wanted: ["class_logits", "mask_logits"] });
   const kept = detrLite.found(
     results["class_logits.2"].data, config.num_queries, config.threshold);
   const { map, areas } = detrLite.panopticSegmentation(
@@ -236,7 +238,96 @@ def test_every_result_is_pytorchs(view, model, index):
 @pytest.mark.browser
 def test_without_webassembly_and_without_workers(view, model):
     """Plain JavaScript, in the page itself."""
-    compare(view, model, "([i, wanted]) => run(i, wanted, true, true)", 3)
+    compare(view, model, "([i, wanted]) => run(i, wanted, {}, true, true)", 3)
+
+
+@contextmanager
+def changed(model, change):
+    """Do without something, or switch a fault on, as the page does."""
+
+    def nothing(module, args, output):
+        return torch.zeros_like(output)
+
+    head = model.mask_head
+    parts = {
+        "encodings": model.detr.backbone[1],
+        "res4": head.adapter1,
+        "res3": head.adapter2,
+        "res2": head.adapter3,
+    }
+    if change not in parts:
+        with fault(change):
+            yield
+        return
+    hook = parts[change].register_forward_hook(nothing)
+    yield
+    hook.remove()
+
+
+def outputs(output):
+    """Return what a model says at last, of the first image of a batch."""
+    own = output.image_index == 0
+    return {
+        "probabilities": output.class_logits[0].softmax(-1).T,
+        "boxes.2": output.boxes[0].T,
+        "attention_maps": output.attention_maps[own],
+        "mask_logits": output.mask_logits[own],
+    }
+
+
+def agree(got, wanted):
+    got = {name: numbers(text) for name, (_, text) in got.items()}
+    logits = torch.from_numpy(got["class_logits.2"].copy()).view(9, -1)
+    got["probabilities"] = logits.softmax(0).numpy().ravel()
+    for name, value in wanted.items():
+        expected = value.numpy().ravel()
+        assert np.abs(got[name] - expected).max() < TOLERANCE, name
+
+
+LAST = ["class_logits", "boxes", "attention_maps", "mask_logits"]
+MISSING = ["encodings", "res2", "res3", "res4"]
+MISTAKES = [
+    "batch_first",
+    "memory_swapped",
+    "no_object_ignored",
+    "per_head_softmax",
+    "positions_lost",
+]
+
+
+@pytest.mark.browser
+@torch.no_grad()
+def test_changes_change_what_they_change_in_the_package(view, model):
+    images, mask = pad_images([SceneSplit(VALIDATION_SEED, 21)[20].image])
+    right = outputs(model(images, mask, all_queries))
+    for change in MISSING + MISTAKES:
+        with changed(model, change):
+            wanted = outputs(model(images, mask, all_queries))
+        differences = (
+            (wanted[name] - right[name]).abs().max() for name in wanted
+        )
+        assert max(differences) > 100 * TOLERANCE, change
+        got = view.evaluate(
+            "([wanted, changes]) => run(20, wanted, { changes })",
+            [LAST, [change]],
+        )
+        agree(got, wanted)
+
+
+@pytest.mark.browser
+@torch.no_grad()
+@pytest.mark.parametrize("change", [None, "padding_mask_lost"])
+def test_padding_is_hidden_as_in_the_package(view, model, change):
+    """A picture of 72 x 80 pixels, alone on a canvas of 96 x 96."""
+    image = SceneSplit(VALIDATION_SEED, 21)[20].image
+    batch = pad_images([image[:, :72, :80], image])
+    with fault(change) if change else nullcontext():
+        wanted = outputs(model(*batch, all_queries))
+    got = view.evaluate(
+        "([wanted, changes]) => run(20, wanted, { changes, size: [72, 80] })",
+        [LAST, [change] if change else []],
+    )
+    agree(got, wanted)
 
 
 def segmented(labels, masks):

@@ -1,5 +1,6 @@
 // A beach and the model's answer to it, kept up to date.
 
+import type { Change } from "../engine/changes";
 import { bestClasses, type Found, found } from "../engine/classes";
 import type { Results } from "../engine/main";
 import type { Config } from "../engine/models";
@@ -55,6 +56,8 @@ export class Live {
   shore: HTMLCanvasElement;
   answer: Answer | undefined;
   chosen = -1; // a query
+  masks: "found" | "all" = "found"; // which queries get one
+  readonly changes = new Set<Change>(); // what the model does otherwise
   private followed: Thing | undefined; // whose segment is looked at
   private readonly views: View[] = [];
   private stale = true; // the picture has changed since it was last sent
@@ -110,7 +113,10 @@ export class Live {
         this.stale = false;
         const { model, picture } = this;
         const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
-        const run = await model.run(picture.pixels, "found", names);
+        const { pixels } = picture;
+        const { masks, changes } = this;
+        const task = { pixels, masks, wanted: names, changes: [...changes] };
+        const run = await model.run(task);
         this.answer = understood(model.config, run.results, run.milliseconds);
         this.keepChoice();
         for (const view of this.views) view.answer?.();
