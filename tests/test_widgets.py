@@ -20,7 +20,8 @@ from detr_lite.data.scenes import (
 )
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
-from detr_lite.teaching.widgets import GAME, KINDS, Widget
+from detr_lite.teaching.stills import GAME
+from detr_lite.teaching.widgets import KINDS, Widget
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(KINDS)
@@ -47,6 +48,7 @@ READING = {
     .partition("\n\n")[2],
 }
 READY = {
+    "encoding": ".dl-hand",
     "beach": ".dl-chip",
     "attention": ".dl-chip",
     "queries": ".dl-query[aria-pressed=true]",

@@ -94,6 +94,13 @@ export class Live {
     this.change();
   }
 
+  /** Switches a part of the model off or on, or a mistake on or off. */
+  set(change: Change, on: boolean): void {
+    if (on) this.changes.add(change);
+    else this.changes.delete(change);
+    this.change();
+  }
+
   /** Something on the beach was changed: draw, and ask the model. */
   change(): void {
     this.picture = this.beach.draw();

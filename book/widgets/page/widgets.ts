@@ -10,6 +10,7 @@ import { attention } from "./attention";
 import { beach } from "./beach";
 import { CLASS_COLORS } from "./colors";
 import { html } from "./dom";
+import { encoding } from "./encoding";
 import { Engine } from "./engine";
 import type { Live } from "./live";
 import { matching } from "./matching_game";
@@ -36,6 +37,7 @@ type Build = (root: HTMLElement, scene: number) => Live | undefined;
 const WIDGETS: Record<string, Build> = {
   attention,
   beach,
+  encoding,
   matching,
   queries,
 };

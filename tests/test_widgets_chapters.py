@@ -1,0 +1,131 @@
+"""The live pictures of single chapters, each on a bare page of its own.
+
+What all of them have in common, tests/test_widgets.py looks at.
+"""
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from browsing import chromium
+
+from detr_lite.data.batch import pad_images
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.inference.loading import load_model
+from detr_lite.teaching.stills import similarity
+from detr_lite.teaching.widgets import KINDS, Widget
+
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS = (ROOT / "book" / "_assets" / "widgets").as_uri()
+PAGE = """<!doctype html><html lang="en"><title>{name}</title>
+<link rel="stylesheet" href="{assets}/widgets.css">
+<body>{widget}<script src="{assets}/widgets.js"></script>
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that opens a widget's page and waits for something in it."""
+
+    @contextmanager
+    def start(name, wait, anchor="", **options):
+        page = tmp_path / f"{name}.html"
+        widget = Widget(name)._repr_html_()
+        page.write_text(PAGE.format(name=name, assets=ASSETS, widget=widget))
+        options.setdefault("viewport", {"width": 1200, "height": 900})
+        context = browser.new_context(**options)
+        view, errors = context.new_page(), []
+        view.on("pageerror", lambda error: errors.append(str(error)))
+        view.goto(page.as_uri() + anchor)
+        view.locator(wait).first.wait_for()
+        yield view
+        context.close()
+        assert errors == []
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("scenes", device="cpu").requires_grad_(False)
+
+
+def sample(name):
+    index = KINDS[name].scene
+    return SceneSplit(VALIDATION_SEED, index + 1)[index]
+
+
+def changed(view, selector, act):
+    """Act, and wait until a text or an attribute is another."""
+    look = f"document.querySelector({selector!r}).outerHTML"
+    before = view.evaluate(look)
+    act()
+    view.wait_for_function(f"(old) => {look} !== old", arg=before)
+
+
+@pytest.mark.browser
+def test_a_position_resembles_what_it_does_in_the_package(opened, model):
+    scene = sample("encoding")
+    detection = model.detr(*pad_images([scene.image]))
+    ids = scene.id_map[4::8, 4::8].flatten()
+
+    def hits(one):
+        same = (ids == ids[one]).nonzero().flatten().tolist()
+        same.remove(one)
+        for features in (detection.src_proj[0], detection.memory[0]):
+            alike = similarity(features, one).flatten()
+            alike[one] = -2
+            nearest = alike.topk(len(same)).indices.tolist()
+            yield len(set(nearest) & set(same))
+
+    with opened("encoding", ".dl-hand") as view:
+        cursor = view.locator(".dl-cursor").first
+        cursor.focus()
+        words = view.locator(".dl-words").first
+        hand = "document.querySelector('.dl-hand').outerHTML"
+        for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "ArrowRight"):
+            before = view.evaluate(hand)
+            view.keyboard.press(key)
+            sideways = key in ("ArrowLeft", "ArrowRight")
+            assert (view.evaluate(hand) != before) == sideways
+            place = cursor.get_attribute("transform")
+            column, row = map(int, re.findall(r"\d+", place))
+            shown = re.findall(r"(\d+)(?: lie on| after)", words.inner_text())
+            wanted = list(hits(12 * row + column))
+            assert list(map(int, shown)) == pytest.approx(wanted, abs=1)
+
+
+@pytest.mark.browser
+def test_a_position_is_chosen_by_pointing_and_boxes_need_encodings(opened):
+    with opened("encoding", ".dl-hand") as view:
+        memory = view.locator(".dl-layers .dl-scene").nth(1)
+        memory.hover(position={"x": 3, "y": 3})
+        cursors = view.locator(".dl-cursor")
+        assert cursors.count() == 4
+        for i in range(4):
+            place = cursors.nth(i).get_attribute("transform")
+            assert place == "translate(0 0)"
+        picture = ".dl-layers .dl-figure:nth-child(3) .dl-caption"
+        view.get_by_role("button", name="5", exact=True).click()
+        assert "head 5" in view.locator(picture).inner_text()
+        off = view.get_by_role("button", name="off")
+        changed(view, ".dl-boxes svg", off.click)
+        assert view.locator(".dl-clocks.dl-off").count() == 1
+        on = view.get_by_role("button", name="on", exact=True)
+        changed(view, ".dl-boxes svg", on.click)
+
+
+def test_similarity_leaves_the_shared_mean_out():
+    features = torch.tensor([[[5.0, 7, 5]], [[3, 3, 6]]])
+    centered = features.flatten(1) - features.mean((1, 2))[:, None]
+    a, b, _ = centered.T
+    wanted = a @ b / (a.norm() * b.norm())
+    assert torch.allclose(similarity(features, 0)[0, 1], wanted)
