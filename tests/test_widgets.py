@@ -49,6 +49,7 @@ READING = {
 }
 READY = {
     "encoding": ".dl-hand",
+    "stages": ".dl-chip",
     "beach": ".dl-chip",
     "attention": ".dl-chip",
     "queries": ".dl-query[aria-pressed=true]",

@@ -12,8 +12,13 @@ import torch
 from browsing import chromium
 
 from detr_lite.data.batch import pad_images
-from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+from detr_lite.data.scenes import (
+    SCENE_CATEGORIES,
+    VALIDATION_SEED,
+    SceneSplit,
+)
 from detr_lite.inference.loading import load_model
+from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.stills import similarity
 from detr_lite.teaching.widgets import KINDS, Widget
 
@@ -121,6 +126,81 @@ def test_a_position_is_chosen_by_pointing_and_boxes_need_encodings(opened):
         assert view.locator(".dl-clocks.dl-off").count() == 1
         on = view.get_by_role("button", name="on", exact=True)
         changed(view, ".dl-boxes svg", on.click)
+
+
+def quality_of(prediction, scene):
+    """Return the PQ of a prediction, and the IoU of each found segment."""
+    quality = PanopticQuality(len(SCENE_CATEGORIES))
+    true = dict(zip(scene.segment_ids.tolist(), scene.labels.tolist()))
+    found = {s.id: s.label for s in prediction.segments}
+    quality.update(prediction.id_map, found, scene.id_map, true)
+    ious = {}
+    for s in prediction.segments:
+        mask = prediction.id_map == s.id
+        name = SCENE_CATEGORIES[s.label].name
+        for number, label in true.items():
+            if label == s.label:
+                wanted = scene.id_map == number
+                iou = (mask & wanted).sum() / (mask | wanted).sum()
+                ious[name] = max(ious.get(name, 0), iou.item())
+    return quality.compute()["pq"], ious
+
+
+@pytest.mark.browser
+def test_levels_are_switched_off_as_in_the_package(opened, model):
+    scene = sample("stages")
+
+    def agree():
+        pq, ious = quality_of(model.predict(scene.image), scene)
+        text = view.locator(".dl-words").inner_text()
+        name, iou, shown = re.search(
+            r"the (\w+) has an IoU of ([\d.]+) .* PQ of ([\d.]+\d)", text
+        ).groups()
+        assert float(iou) == pytest.approx(ious[name], abs=0.03)
+        assert float(shown) == pytest.approx(pq, abs=0.03)
+        return pq
+
+    with opened("stages", ".dl-chip") as view:
+        whole = agree()
+        adapters = (("Res2", "adapter3"), ("Res3", "adapter2"))
+        hooks = []
+        for level, adapter in adapters:
+            press = view.get_by_role("button", name=level, exact=True).click
+            changed(view, ".dl-words", press)
+            module = getattr(model.mask_head, adapter)
+            hooks.append(module.register_forward_hook(zeros))
+            broken = agree()
+        for hook in hooks:
+            hook.remove()
+        assert broken < whole - 0.1
+
+
+def zeros(module, args, output):
+    return torch.zeros_like(output)
+
+
+@pytest.mark.browser
+def test_a_mask_is_scrubbed_by_keys_and_by_pressing_a_stage(opened):
+    with opened("stages", ".dl-chip") as view:
+        picture = view.locator(".dl-answer canvas")
+        seen = set()
+
+        def new():
+            before = len(seen)
+            seen.add(picture.evaluate("(canvas) => canvas.toDataURL()"))
+            return len(seen) > before
+
+        assert new()
+        tiles = view.locator(".dl-steps button")
+        view.locator("input[type=range]").focus()
+        for step in range(tiles.count() - 2, -1, -1):
+            view.keyboard.press("ArrowLeft")
+            assert tiles.nth(step).get_attribute("aria-pressed") == "true"
+            assert new()
+        tiles.nth(6).click()
+        assert not new()  # the mask again
+        view.locator(".dl-chip").nth(2).click()
+        assert new()
 
 
 def test_similarity_leaves_the_shared_mean_out():

@@ -31,6 +31,7 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.faults import fault
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -485,6 +486,52 @@ def test_boxes_agree_as_the_package_says(view):
     assert [x["giou"] for x in got] == pytest.approx(overlap.tolist())
     distance = (a - b).abs().sum(-1)
     assert [x["l1"] for x in got] == pytest.approx(distance.tolist())
+
+
+@pytest.mark.browser
+def test_quality_is_the_packages(view):
+    """Maps at random: blocks that overlap, void on both sides, a wrong id."""
+    random = np.random.default_rng(0)
+    cases = []
+    for count in (1, 2, 4, 6):
+        labels = random.integers(0, 3, count + 1).tolist()
+        blocks = random.integers(0, count + 1, (4, 4)).repeat(6, 0)
+        theirs = blocks.repeat(6, 1)
+        mine = np.roll(theirs, random.integers(0, 4, 2), (0, 1))
+        mine[random.random(mine.shape) < 0.1] = 0
+        mine[:3, :9] = count + 1  # one that the truth hasn't
+        cases.append((mine, [*labels[:count], 1], theirs, labels[:count]))
+    for mine, my_labels, theirs, their_labels in cases:
+        got = view.evaluate(
+            """([ids, labels, trueIds, trueLabels]) => {
+              const quality = detrLite.panopticQuality(
+                { ids, labels }, { ids: trueIds, labels: trueLabels });
+              return { ...quality, classes: [...quality.classes] };
+            }""",
+            [mine.ravel().tolist(), my_labels]
+            + [theirs.ravel().tolist(), their_labels],
+        )
+        counted = PanopticQuality(3)
+        counted.update(
+            torch.from_numpy(mine),
+            listed(mine, my_labels),
+            torch.from_numpy(theirs),
+            listed(theirs, their_labels),
+        )
+        for name, value in counted.compute().items():
+            assert got[name] == pytest.approx(value), name
+        for label, one in got["classes"]:
+            for name in ("tp", "fp", "fn", "iou"):
+                value = getattr(counted, name)[label]
+                assert one[name] == pytest.approx(value)
+        assert sum(counted.tp + counted.fp + counted.fn) == sum(
+            one["tp"] + one["fp"] + one["fn"] for _, one in got["classes"]
+        )
+
+
+def listed(ids, labels):
+    """Return the segments that have a pixel: id -> label."""
+    return {i + 1: k for i, k in enumerate(labels) if (ids == i + 1).any()}
 
 
 def test_rounding_the_weights_costs_next_to_nothing(model):

@@ -183,3 +183,28 @@ def similarity(features: Tensor, one: int) -> Tensor:
     x = features.flatten(1) - features.mean((1, 2))[:, None]
     cosines = torch.cosine_similarity(x, x[:, one, None], dim=0)
     return cosines.view(features.shape[1:])
+
+
+@torch.no_grad()
+def stages(scene: int) -> Image.Image:
+    """The most certain thing's maps, three stages of its mask, its mask."""
+    image = image_of(scene)
+    model, seen = load_model("scenes", device="cpu"), []
+    hooks = [
+        getattr(model.mask_head, f"gn{number}").register_forward_hook(
+            lambda module, args, output: seen.append(output.relu())
+        )
+        for number in (2, 4, 5)
+    ]
+    output = model(*pad_images([image]))
+    for hook in hooks:
+        hook.remove()
+    scores, labels = (
+        output.class_logits[0, output.query_index].softmax(-1).max(-1)
+    )
+    things = torch.tensor([c.isthing for c in SCENE_CATEGORIES])[labels]
+    chosen = (scores * things).argmax()
+    steps = [(x - x.mean(0))[chosen].pow(2).sum(0) for x in seen]
+    mask = output.mask_logits[chosen].sigmoid() ** 2
+    maps = [output.attention_maps[chosen].sum(0), *steps, mask]
+    return sheet([heated(image, x) for x in maps], 5, gap=8)

@@ -109,4 +109,14 @@ KINDS = {
         "under the maps.",
         scene=20,
     ),
+    "stages": Kind(
+        picture=stills.stages,
+        alt="The same beach scene five times, for one thing in it. First the "
+        "attention maps: a few bright squares on the thing. Then three "
+        "stages of the mask head, in which the bright part becomes finer and "
+        "takes the thing's shape. Last the mask, which has its outline.",
+        caption="take a mask through the stages, and switch Res2, Res3 and "
+        "Res4 off.",
+        scene=20,
+    ),
 }

@@ -17,7 +17,7 @@ export class Question {
       }
       const live = html("div", { "aria-live": "polite" });
       const choice = button(
-        { class: "dl-answer-button", "aria-pressed": false },
+        { class: "dl-answer-button", "aria-pressed": "false" },
         () => {
           const state = i === right ? "dl-right" : "dl-wrong";
           choice.classList.add(state);

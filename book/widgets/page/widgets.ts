@@ -5,6 +5,7 @@ import { agreement } from "../engine/boxes";
 import { found } from "../engine/classes";
 import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
+import { panopticQuality } from "../engine/quality";
 import { Beach, ISTHING, NAMES } from "../engine/scenes";
 import { attention } from "./attention";
 import { beach } from "./beach";
@@ -13,6 +14,7 @@ import { html } from "./dom";
 import { encoding } from "./encoding";
 import { Engine } from "./engine";
 import type { Live } from "./live";
+import { stages } from "./mask_stages";
 import { matching } from "./matching_game";
 import { queries } from "./queries";
 
@@ -28,6 +30,7 @@ const detrLite = {
   assignGreedily,
   attentionMaps,
   found,
+  panopticQuality,
   panopticSegmentation,
 };
 Object.assign(globalThis, { detrLite });
@@ -40,6 +43,7 @@ const WIDGETS: Record<string, Build> = {
   encoding,
   matching,
   queries,
+  stages,
 };
 
 /** Replaces the picture by the widget, and starts the model in good time. */
