@@ -49,6 +49,7 @@ READING = {
 }
 READY = {
     "encoding": ".dl-hand",
+    "panoptic": ".dl-fates td",
     "stages": ".dl-chip",
     "beach": ".dl-chip",
     "attention": ".dl-chip",

@@ -4,7 +4,7 @@ What all of them have in common, tests/test_widgets.py looks at.
 """
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,15 @@ from detr_lite.data.scenes import (
     SceneSplit,
 )
 from detr_lite.inference.loading import load_model
+from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.faults import shared_stuff
 from detr_lite.teaching.stills import similarity
 from detr_lite.teaching.widgets import KINDS, Widget
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = (ROOT / "book" / "_assets" / "widgets").as_uri()
-PAGE = """<!doctype html><html lang="en"><title>{name}</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>
 <link rel="stylesheet" href="{assets}/widgets.css">
 <body>{widget}<script src="{assets}/widgets.js"></script>
 """
@@ -131,7 +133,8 @@ def test_a_position_is_chosen_by_pointing_and_boxes_need_encodings(opened):
 def quality_of(prediction, scene):
     """Return the PQ of a prediction, and the IoU of each found segment."""
     quality = PanopticQuality(len(SCENE_CATEGORIES))
-    true = dict(zip(scene.segment_ids.tolist(), scene.labels.tolist()))
+    ids, labels = scene.segment_ids.tolist(), scene.labels.tolist()
+    true = dict(zip(ids, labels, strict=True))
     found = {s.id: s.label for s in prediction.segments}
     quality.update(prediction.id_map, found, scene.id_map, true)
     ious = {}
@@ -201,6 +204,71 @@ def test_a_mask_is_scrubbed_by_keys_and_by_pressing_a_stage(opened):
         assert not new()  # the mask again
         view.locator(".dl-chip").nth(2).click()
         assert new()
+
+
+@pytest.mark.browser
+def test_segments_are_made_in_every_way_as_in_the_package(opened, model):
+    batch = pad_images([sample("panoptic").image])
+    isthing = [c.isthing for c in SCENE_CATEGORIES]
+
+    def agree(mode="union", min_area=4, halves=False):
+        with shared_stuff(model) if halves else nullcontext():
+            output = model(*batch)
+        sizes = (96, 96), [(96, 96)]
+        how = {"mode": mode, "min_area": min_area}
+        (result,) = panoptic_results(output, isthing, *sizes, **how)
+        wanted = [(s.query, s.area) for s in result.segments]
+        shown = []
+        for row in view.locator(".dl-fates tbody tr").all_inner_texts():
+            found = re.search(r"^(\d+)\b.*\t(\d+) pixels\t", row.strip())
+            if found:
+                shown.append(tuple(map(int, found.groups())))
+        assert [q for q, _ in sorted(shown)] == [q for q, _ in sorted(wanted)]
+        for (_, mine), (_, theirs) in zip(
+            sorted(shown), sorted(wanted), strict=True
+        ):
+            assert mine == pytest.approx(theirs, abs=40)
+        return shown
+
+    with opened("panoptic", ".dl-fates td") as view:
+        seen = [agree()]
+        original = view.get_by_role("button", name="original")
+        original.click()
+        assert agree("original") == seen[0]  # nothing is shared yet
+        view.get_by_role("button", name="Two queries").click()
+        seen.append(agree("original", halves=True))
+        view.get_by_role("button", name="always").click()
+        seen.append(agree(halves=True))
+        fates = view.locator(".dl-fates").inner_text()
+        assert fates.count("merged with query") == 3
+        tiny = view.locator("input[type=range]").nth(1)
+        tiny.focus()
+        view.keyboard.press("End")
+        assert "removed" in view.locator(".dl-fates").inner_text()
+        seen.append(agree(min_area=400, halves=True))
+        assert len(set(map(tuple, seen))) == 4
+        view.locator("input[type=range]").first.focus()
+        view.keyboard.press("Home")
+        assert "not sure enough" not in view.locator(".dl-fates").inner_text()
+
+
+@pytest.mark.browser
+def test_a_pixel_says_who_wants_it_most(opened):
+    with opened("panoptic", ".dl-fates td") as view:
+        answer = view.locator(".dl-answer")
+        answer.hover(position={"x": 8, "y": 8})
+        row = view.locator(".dl-fates .dl-won")
+        assert "sky" in row.inner_text()
+        cells = view.locator(".dl-fates .dl-number-cell").all_inner_texts()
+        numbers = [
+            float(x.replace("\N{MINUS SIGN}", "-")) for x in cells[1:] if x
+        ]
+        won = row.locator(".dl-number-cell").inner_text()
+        assert float(won) == max(numbers)
+        view.locator(".dl-cursor").focus()
+        for _ in range(46):
+            view.keyboard.press("ArrowDown")
+        assert "sky" not in row.inner_text()
 
 
 def test_similarity_leaves_the_shared_mean_out():

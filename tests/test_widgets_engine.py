@@ -70,8 +70,10 @@ async function segment(index) {
     { pixels, masks: "found", wanted: ["class_logits", "mask_logits"] });
   const kept = detrLite.found(
     results["class_logits.2"].data, config.num_queries, config.threshold);
+  const masks = kept.map(({ query }) =>
+    results.mask_logits.data.slice(query * 48 * 48, (query + 1) * 48 * 48));
   const { map, areas } = detrLite.panopticSegmentation(
-    results.mask_logits.data, 48, kept, detrLite.ISTHING, 96);
+    masks, 48, kept, detrLite.ISTHING, 96);
   return { kept, areas, map: base64(map),
     masks: base64(results.mask_logits.data) };
 }
@@ -331,7 +333,7 @@ def test_padding_is_hidden_as_in_the_package(view, model, change):
     agree(got, wanted)
 
 
-def segmented(labels, masks):
+def segmented(labels, masks, mode="union", min_area=4):
     """Return the package's answer for masks: positions by pixel, areas."""
     count = len(labels)
     logits = torch.full((1, count, len(ISTHING) + 1), -9.0)
@@ -345,7 +347,9 @@ def segmented(labels, masks):
         detection=SimpleNamespace(sizes=None),
     )
     size = (96, 96)
-    (result,) = panoptic_results(output, ISTHING, size, [size])
+    (result,) = panoptic_results(
+        output, ISTHING, size, [size], mode=mode, min_area=min_area
+    )
     positions = np.full(len(result.segments) + 1, -1)
     areas = [0] * count
     for segment in result.segments:
@@ -377,21 +381,26 @@ def test_stuff_is_merged_and_tiny_segments_go(view):
     masks[3, :, 36:] = 1
     masks[2, 3, 3] = 10  # a ball of 2 x 2 pixels
     masks[4] = -4  # grass that loses everywhere
-    answer = view.evaluate(
-        """([masks, labels]) => {
-          const all = Float32Array.from(masks);
-          const kept = labels.map(
-            (label, query) => ({ query, label, score: 1 }));
-          const { map, areas } = detrLite.panopticSegmentation(
-            all, 48, kept, detrLite.ISTHING, 96);
-          return { map: base64(map), areas };
-        }""",
-        [masks.ravel().tolist(), labels],
-    )
-    wanted, areas = segmented(labels, masks)
-    assert (numbers(answer["map"], np.int8) == wanted).all()
-    assert answer["areas"] == areas
-    assert set(wanted.tolist()) == {0, 1}
+    seen = set()
+    for mode in ("union", "original"):
+        for min_area in (0, 4, 3000):
+            answer = view.evaluate(
+                """([all, labels, mode, minArea]) => {
+                  const masks = all.map((mask) => Float32Array.from(mask));
+                  const kept = labels.map(
+                    (label, query) => ({ query, label, score: 1 }));
+                  const { map, areas } = detrLite.panopticSegmentation(
+                    masks, 48, kept, detrLite.ISTHING, 96,
+                    { mode, minArea });
+                  return { map: base64(map), areas };
+                }""",
+                [masks.reshape(5, -1).tolist(), labels, mode, min_area],
+            )
+            wanted, areas = segmented(labels, masks, mode, min_area)
+            assert (numbers(answer["map"], np.int8) == wanted).all()
+            assert answer["areas"] == areas
+            seen.add(tuple(areas))
+    assert len(seen) > 3, "every way must matter"
 
 
 def digest(seed, index):
@@ -508,8 +517,12 @@ def test_quality_is_the_packages(view):
                 { ids, labels }, { ids: trueIds, labels: trueLabels });
               return { ...quality, classes: [...quality.classes] };
             }""",
-            [mine.ravel().tolist(), my_labels]
-            + [theirs.ravel().tolist(), their_labels],
+            [
+                mine.ravel().tolist(),
+                my_labels,
+                theirs.ravel().tolist(),
+                their_labels,
+            ],
         )
         counted = PanopticQuality(3)
         counted.update(

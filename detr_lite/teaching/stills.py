@@ -208,3 +208,19 @@ def stages(scene: int) -> Image.Image:
     mask = output.mask_logits[chosen].sigmoid() ** 2
     maps = [output.attention_maps[chosen].sum(0), *steps, mask]
     return sheet([heated(image, x) for x in maps], 5, gap=8)
+
+
+@torch.no_grad()
+def panoptic(scene: int) -> Image.Image:
+    """A scene, the masks of a thing and of a stuff, and all segments."""
+    image = image_of(scene)
+    model = load_model("scenes", device="cpu")
+    output = model(*pad_images([image]))
+    labels = output.class_logits[0, output.query_index].argmax(-1)
+    isthing = torch.tensor([c.isthing for c in SCENE_CATEGORIES])[labels]
+    areas = (output.mask_logits > 0).sum((1, 2))
+    # The largest of each kind: the most to see.
+    chosen = (areas * isthing).argmax(), (areas * ~isthing).argmax()
+    masks = [heated(image, output.mask_logits[i].sigmoid()) for i in chosen]
+    segments = overlay(model.predict(image), smallest=SIDE)
+    return sheet([enlarged(image, SIDE), *masks, segments], 4, gap=8)

@@ -119,4 +119,14 @@ KINDS = {
         "Res4 off.",
         scene=20,
     ),
+    "panoptic": Kind(
+        picture=stills.panoptic,
+        alt="Left, a beach scene. In the middle, two of its masks as bright "
+        "areas, one of a thing and one of the ground around it. Right, the "
+        "panoptic segmentation: each pixel has the color of the class whose "
+        "mask wants it most.",
+        caption="move the threshold, the smallest area and the way in which "
+        "stuff is merged, and ask any pixel who wants it.",
+        scene=20,
+    ),
 }

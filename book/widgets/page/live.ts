@@ -4,7 +4,12 @@ import type { Change } from "../engine/changes";
 import { bestClasses, type Found, found } from "../engine/classes";
 import type { Results } from "../engine/main";
 import type { Config } from "../engine/models";
-import { type Panoptic, panopticSegmentation } from "../engine/panoptic";
+import {
+  type Panoptic,
+  panopticSegmentation,
+  USUAL,
+  type Ways,
+} from "../engine/panoptic";
 import {
   Beach,
   CANVAS,
@@ -14,7 +19,7 @@ import {
   type Thing,
 } from "../engine/scenes";
 import { drawShore } from "./beach_drawing";
-import { type Engine, engine } from "./engine";
+import { type Engine, engine, type Run } from "./engine";
 
 const SEED = 2; // of the validation scenes: the model was not trained on them
 
@@ -28,9 +33,17 @@ export interface Answer {
   results: Results;
   all: Found[]; // the best class of each query
   kept: Found[]; // what was found
+  masks: Float32Array[]; // their logits
   panoptic: Panoptic; // positions in kept, 96 x 96
   fine: Int8Array; // the same, FINE x FINE
   milliseconds: number;
+}
+
+/** How the model's results are made segments; the model isn't asked. */
+export interface Reading {
+  threshold?: number; // of the probability; the model's own if there is none
+  ways?: Ways;
+  halves?: boolean; // whether two queries share each stuff
 }
 
 /** What a view of a beach does when something changes. */
@@ -58,11 +71,13 @@ export class Live {
   chosen = -1; // a query
   masks: "found" | "all" = "found"; // which queries get one
   readonly changes = new Set<Change>(); // what the model does otherwise
+  reading: Reading = {};
   private followed: Thing | undefined; // whose segment is looked at
   private readonly views: View[] = [];
   private stale = true; // the picture has changed since it was last sent
   private busy = false;
   private model: Engine | undefined;
+  private run: Run | undefined; // the model's last
 
   constructor(
     public scene: number,
@@ -123,14 +138,21 @@ export class Live {
         const { pixels } = picture;
         const { masks, changes } = this;
         const task = { pixels, masks, wanted: names, changes: [...changes] };
-        const run = await model.run(task);
-        this.answer = understood(model.config, run.results, run.milliseconds);
-        this.keepChoice();
-        for (const view of this.views) view.answer?.();
+        this.run = await model.run(task);
+        this.read();
       }
     } finally {
       this.busy = false;
     }
+  }
+
+  /** Reads the model's last results, perhaps in another way. */
+  read(reading: Reading = {}): void {
+    Object.assign(this.reading, reading);
+    if (this.run === undefined) return;
+    this.answer = understood(this.model!, this.run, this.reading);
+    this.keepChoice();
+    for (const view of this.views) view.answer?.();
   }
 
   /** Looks at a query. */
@@ -192,24 +214,53 @@ export class Live {
   }
 }
 
+/** Reads an answer out of results. */
 function understood(
-  config: Config,
-  results: Results,
-  milliseconds: number,
+  { config }: Engine,
+  { results, milliseconds }: Run,
+  { threshold = config.threshold, ways = USUAL, halves = false }: Reading,
 ): Answer {
-  const { num_queries, threshold, decoder_layers } = config;
+  const { num_queries, decoder_layers } = config;
   const logits = results[`class_logits.${decoder_layers - 1}`].data;
-  const kept = found(logits, num_queries, threshold);
+  let kept = found(logits, num_queries, threshold);
   const { data, shape } = results.mask_logits;
-  const segments = (size: number) =>
-    panopticSegmentation(data, shape[1], kept, ISTHING, size);
+  const [, side] = shape;
+  let masks: Float32Array[] = kept.map(({ query }) =>
+    data.subarray(query * side * side, (query + 1) * side * side),
+  );
+  if (halves) [kept, masks] = inHalves(kept, masks, side);
+  const segments = (size: number) => {
+    const minArea = ways.minArea * (size / SIZE) ** 2;
+    const own = { ...ways, minArea };
+    return panopticSegmentation(masks, side, kept, ISTHING, size, own);
+  };
   return {
     config,
     results,
     all: bestClasses(logits, num_queries),
     kept,
+    masks,
     panoptic: segments(SIZE),
     fine: segments(FINE).map,
     milliseconds,
   };
+}
+
+/** Lets two queries share each stuff: the second has the right half. */
+function inHalves(
+  kept: Found[],
+  masks: Float32Array[],
+  side: number,
+): [Found[], Float32Array[]] {
+  const half = (mask: Float32Array, right: boolean) =>
+    mask.map((x, i) => (i % side < side / 2 === right ? x - 50 : x));
+  const stuff = kept.filter(({ label }) => !ISTHING[label]);
+  const copies = stuff.map((one) => half(masks[kept.indexOf(one)], true));
+  const all = masks.map((mask, i) =>
+    ISTHING[kept[i].label] ? mask : half(mask, false),
+  );
+  return [
+    [...kept, ...stuff],
+    [...all, ...copies],
+  ];
 }

@@ -3,7 +3,7 @@
 import { NAMES } from "../engine/scenes";
 import { drawBeach } from "./beach_drawing";
 import { Chips, Report } from "./chips";
-import { button, canvas, html, slider } from "./dom";
+import { button, canvas, html, slider, toggle } from "./dom";
 import { FINE, Live } from "./live";
 import { drawMap, sumOfMaps } from "./maps";
 import { drawOutline } from "./outline";
@@ -82,19 +82,9 @@ class MaskStages {
 
   /** A button for each level of the pyramid. */
   private switches(): HTMLElement {
-    const buttons = LEVELS.map((level) => {
-      const name = `Res${level.slice(3)}`;
-      const made = button(
-        { class: "dl-switch", "aria-pressed": "true" },
-        () => {
-          const off = !this.live.changes.has(level);
-          made.setAttribute("aria-pressed", String(!off));
-          this.live.set(level, off);
-        },
-        name,
-      );
-      return made;
-    });
+    const buttons = LEVELS.map((level) =>
+      toggle(`Res${level.slice(3)}`, true, (on) => this.live.set(level, !on)),
+    );
     return html(
       "div",
       { class: "dl-tools", role: "group", "aria-label": "Levels to add" },

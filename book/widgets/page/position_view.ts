@@ -31,36 +31,33 @@ export class Cursor {
   }
 }
 
-/** A picture with the cursor on it. */
-export class PositionView {
-  readonly root: HTMLElement;
-  readonly context: CanvasRenderingContext2D;
-  readonly drawing: HTMLCanvasElement;
-  private readonly board: SVGSVGElement;
+/** The cursor over a picture: it follows the pointer and the arrow keys. */
+export class CursorBoard {
+  readonly root: SVGSVGElement;
   private readonly mark = svg("g", { class: "dl-cursor" });
 
   /** keys: whether the keyboard moves the cursor here; once is enough. */
   constructor(
     private readonly cursor: Cursor,
-    pixels: number,
     keys: boolean,
   ) {
     const { side } = cursor;
-    [this.drawing, this.context] = canvas(pixels, { role: "img" });
     this.mark.append(
       svg("rect", { class: "dl-under", width: 1, height: 1 }),
       svg("rect", { class: "dl-over", width: 1, height: 1 }),
     );
-    this.board = svg("svg", { viewBox: `0 0 ${side} ${side}` });
-    this.board.append(this.mark);
-    this.root = html("div", { class: "dl-scene" }, this.drawing, this.board);
+    this.root = svg("svg", {
+      class: "dl-cursor-board",
+      viewBox: `0 0 ${side} ${side}`,
+    });
+    this.root.append(this.mark);
     if (keys) this.listen();
-    else this.board.setAttribute("aria-hidden", "true");
-    this.board.addEventListener("pointermove", (event) => {
+    else this.root.setAttribute("aria-hidden", "true");
+    this.root.addEventListener("pointermove", (event) => {
       if (event.pointerType === "mouse") this.pointed(event);
     });
-    this.board.addEventListener("pointerdown", (event) => this.pointed(event));
-    draggable(this.mark, this.board, side, {
+    this.root.addEventListener("pointerdown", (event) => this.pointed(event));
+    draggable(this.mark, this.root, side, {
       begin: () => {},
       move: (x, y) => cursor.move(Math.floor(y), Math.floor(x)),
     });
@@ -68,13 +65,8 @@ export class PositionView {
     this.draw();
   }
 
-  /** Lays a picture over the drawing, below the cursor. */
-  cover(picture: Element): void {
-    this.board.before(picture);
-  }
-
   private pointed(event: PointerEvent): void {
-    const [x, y] = place(this.board, this.cursor.side, event);
+    const [x, y] = place(this.root, this.cursor.side, event);
     this.cursor.move(Math.floor(y), Math.floor(x));
   }
 
@@ -95,5 +87,25 @@ export class PositionView {
     this.mark.setAttribute("transform", `translate(${column} ${row})`);
     const where = `Row ${row + 1}, column ${column + 1}`;
     this.mark.setAttribute("aria-label", `${where}. Arrow keys move it.`);
+  }
+}
+
+/** A picture to draw on, with the cursor over it. */
+export class PositionView {
+  readonly root: HTMLElement;
+  readonly context: CanvasRenderingContext2D;
+  readonly drawing: HTMLCanvasElement;
+  private readonly board: CursorBoard;
+
+  constructor(cursor: Cursor, pixels: number, keys: boolean) {
+    [this.drawing, this.context] = canvas(pixels, { role: "img" });
+    this.board = new CursorBoard(cursor, keys);
+    const parts = [this.drawing, this.board.root];
+    this.root = html("div", { class: "dl-scene" }, ...parts);
+  }
+
+  /** Lays a picture over the drawing, below the cursor. */
+  cover(picture: Element): void {
+    this.board.root.before(picture);
   }
 }

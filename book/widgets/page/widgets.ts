@@ -16,6 +16,7 @@ import { Engine } from "./engine";
 import type { Live } from "./live";
 import { stages } from "./mask_stages";
 import { matching } from "./matching_game";
+import { panoptic } from "./panoptic_steps";
 import { queries } from "./queries";
 
 // For the tests, and for whoever opens the console.
@@ -42,6 +43,7 @@ const WIDGETS: Record<string, Build> = {
   beach,
   encoding,
   matching,
+  panoptic,
   queries,
   stages,
 };
