@@ -50,6 +50,7 @@ READING = {
 READY = {
     "encoding": ".dl-hand",
     "panoptic": ".dl-fates td",
+    "quality": ".dl-quality td",
     "stages": ".dl-chip",
     "beach": ".dl-chip",
     "attention": ".dl-chip",

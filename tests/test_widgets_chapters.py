@@ -26,7 +26,8 @@ from detr_lite.teaching.widgets import KINDS, Widget
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = (ROOT / "book" / "_assets" / "widgets").as_uri()
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<title>{name}</title>
 <link rel="stylesheet" href="{assets}/widgets.css">
 <body>{widget}<script src="{assets}/widgets.js"></script>
 """
@@ -269,6 +270,99 @@ def test_a_pixel_says_who_wants_it_most(opened):
         for _ in range(46):
             view.keyboard.press("ArrowDown")
         assert "sky" not in row.inner_text()
+
+
+SEGMENTS = """() => {
+  const { ids, labels } = document.querySelector(".dl-widget").segments();
+  return [[...ids], labels];
+}"""
+
+
+@pytest.mark.browser
+def test_the_sandbox_counts_as_the_package_does(opened):
+    scene = sample("quality")
+    ids, labels = scene.segment_ids.tolist(), scene.labels.tolist()
+    true = dict(zip(ids, labels, strict=True))
+
+    def agree():
+        ids, labels = view.evaluate(SEGMENTS)
+        found = torch.tensor(ids).view(96, 96)
+        there = {i + 1: k for i, k in enumerate(labels) if i + 1 in ids}
+        quality = PanopticQuality(len(SCENE_CATEGORIES))
+        quality.update(found, there, scene.id_map, true)
+        rows = view.locator(".dl-quality tbody tr").all_inner_texts()
+        means = [float(x) for x in rows[-1].split()[1:]]
+        wanted = quality.compute()
+        rates = [wanted[name] for name in ("sq", "rq", "pq")]
+        assert means == pytest.approx(rates, abs=0.006)
+        for row in rows[:-1]:
+            name, *cells = row.split()
+            label = [c.name for c in SCENE_CATEGORIES].index(name)
+            counts = quality.tp, quality.fp, quality.fn
+            shown = [int(x) for x in cells[-6:-3]]
+            assert shown == [count[label] for count in counts]
+        return round(wanted["pq"], 6)
+
+    def press(name):
+        view.get_by_role("button", name=name, exact=True).click()
+
+    with opened("quality", ".dl-quality td") as view:
+        seen = [agree()]
+        assert seen == [1]
+        board = view.locator(".dl-touchable")
+        board.focus()
+        for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "ArrowUp"):
+            view.keyboard.press(key)
+            seen.append(agree())
+        press("Cut it in two")
+        seen.append(agree())
+        press("Call it crate")
+        seen.append(agree())
+        press("Forget it")
+        seen.append(agree())
+        press("paint")
+        box = board.bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        view.mouse.move(*middle)
+        view.mouse.down()
+        view.mouse.move(middle[0] + 60, middle[1] + 40, steps=4)
+        view.mouse.up()
+        seen.append(agree())
+        board.focus()
+        press("erase")
+        board.focus()
+        for key in (*["Shift+ArrowUp"] * 4, "Space"):
+            view.keyboard.press(key)
+        seen.append(agree())
+        assert len(set(seen)) >= len(seen) - 1  # half of nothing is nothing
+        press("Start again")
+        assert agree() == 1
+
+
+@pytest.mark.browser
+def test_a_finger_moves_a_segment_and_not_the_page(opened):
+    phone = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+    with opened("quality", ".dl-quality td", **phone) as view:
+        board = view.locator(".dl-touchable")
+        board.scroll_into_view_if_needed()
+        before, labels = view.evaluate(SEGMENTS)
+        thing = torch.tensor(before).view(96, 96) == len(labels)
+        place = thing.nonzero()[thing.sum() // 2].tolist()
+        scrolled, box = view.evaluate("scrollY"), board.bounding_box()
+        unit = box["width"] / 96
+        x, y = box["x"] + place[1] * unit, box["y"] + place[0] * unit
+        finger = view.context.new_cdp_session(view)
+        for kind, far in (("Start", 0), ("Move", 5), ("Move", 10)):
+            point = {"x": x, "y": y + far * unit}
+            event = {"type": f"touch{kind}", "touchPoints": [point]}
+            finger.send("Input.dispatchTouchEvent", event)
+        end = {"type": "touchEnd", "touchPoints": []}
+        finger.send("Input.dispatchTouchEvent", end)
+        after, _ = view.evaluate(SEGMENTS)
+        moved = torch.tensor(after).view(96, 96) == len(labels)
+        rows = (thing.nonzero()[:, 0].min(), moved.nonzero()[:, 0].min())
+        assert rows[1] - rows[0] == pytest.approx(10, abs=1)
+        assert view.evaluate("scrollY") == scrolled
 
 
 def test_similarity_leaves_the_shared_mean_out():

@@ -224,3 +224,32 @@ def panoptic(scene: int) -> Image.Image:
     masks = [heated(image, output.mask_logits[i].sigmoid()) for i in chosen]
     segments = overlay(model.predict(image), smallest=SIDE)
     return sheet([enlarged(image, SIDE), *masks, segments], 4, gap=8)
+
+
+def quality(scene: int) -> Image.Image:
+    """The truth, and beside it the truth with its last thing moved."""
+    sample = SceneSplit(VALIDATION_SEED, scene + 1, cache=False)[scene]
+    moved = sample.id_map.clone()
+    thing = sample.id_map == sample.segment_ids[-1]
+    columns = thing.any(0).nonzero().flatten()
+    shift = int(columns[-1] - columns[0]) // 2
+    # Away from the nearer edge, so that it stays in the scene.
+    if columns.float().mean() > thing.shape[1] / 2:
+        shift = -shift
+    moved[thing] = moved[~thing].mode().values
+    moved[thing.roll(shift, 1)] = sample.segment_ids[-1]
+    return sheet(
+        [painted(sample, sample.id_map), painted(sample, moved)], 2, 8
+    )
+
+
+def painted(sample: Sample, id_map: Tensor) -> Image.Image:
+    """Return a map of segments in the colors of their classes."""
+    colors = torch.tensor([c.color for c in SCENE_CATEGORIES])
+    labels = dict(
+        zip(sample.segment_ids.tolist(), sample.labels.tolist(), strict=True)
+    )
+    image = torch.zeros(3, *id_map.shape, dtype=torch.uint8)
+    for number, label in labels.items():
+        image[:, id_map == number] = colors[label].to(torch.uint8)[:, None]
+    return enlarged(image, SIDE)

@@ -129,4 +129,14 @@ KINDS = {
         "stuff is merged, and ask any pixel who wants it.",
         scene=20,
     ),
+    "quality": Kind(
+        picture=stills.quality,
+        alt="Left, the true segments of a beach scene in the colors of their "
+        "classes. Right, what somebody found: the same segments, but one "
+        "thing has moved to the side, so far that it shares less than half "
+        "of its pixels with the true one.",
+        caption="drag, paint, cut and rename segments, and see what counts as "
+        "TP, FP and FN, and what PQ makes of it.",
+        scene=20,
+    ),
 }

@@ -21,7 +21,7 @@ import {
 import { drawShore } from "./beach_drawing";
 import { type Engine, engine, type Run } from "./engine";
 
-const SEED = 2; // of the validation scenes: the model was not trained on them
+export const SEED = 2; // of the validation scenes: the model was not trained on them
 
 // The same mask logits, compared at more places than the model's 96 x 96
 // pixels, so that outlines are as fine as the screen.
@@ -54,7 +54,11 @@ export interface View {
 }
 
 /** Whether another segment begins right of a pixel of a map or below it. */
-export function atEdge(map: Int8Array, side: number, i: number): boolean {
+export function atEdge(
+  map: ArrayLike<number>,
+  side: number,
+  i: number,
+): boolean {
   const inRow = (i + 1) % side !== 0;
   const inColumn = i + side < map.length;
   return (

@@ -17,6 +17,7 @@ import type { Live } from "./live";
 import { stages } from "./mask_stages";
 import { matching } from "./matching_game";
 import { panoptic } from "./panoptic_steps";
+import { quality } from "./quality_sandbox";
 import { queries } from "./queries";
 
 // For the tests, and for whoever opens the console.
@@ -44,6 +45,7 @@ const WIDGETS: Record<string, Build> = {
   encoding,
   matching,
   panoptic,
+  quality,
   queries,
   stages,
 };
