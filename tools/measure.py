@@ -1,4 +1,4 @@
-"""Measure the figures of the README; each result is kept in measured.json.
+"""Measure the numbers in the README; each result is kept in measured.json.
 
 python tools/measure.py              list what can be measured
 python tools/measure.py NAME...      measure, and print the tables
@@ -36,6 +36,7 @@ ABLATIONS = {  # changes of the model
     "no_positions": {"cycles": 0.0},
     "no_encoder": {"encoder_layers": 0},
     "no_pyramid": {"pyramid": False},
+    "softmax_each": {"joint_softmax": False},
 }
 QUERIES = {f"queries_{n}": {"num_queries": n} for n in (8, 24)}
 LONGER = {"longer": {}, "longer_no_encoder": {"encoder_layers": 0}}
@@ -46,6 +47,7 @@ ROWS = {  # of the table of ablations
     "no_positions": ("quick", "without positional encodings"),
     "no_encoder": ("quick", "without the encoder"),
     "no_pyramid": ("quick", "without the pyramid"),
+    "softmax_each": ("quick", "one softmax for each head"),
     "queries_8": ("quick", "8 queries"),
     "queries_24": ("quick", "24 queries"),
     "longer": ("1,800 steps of boxes", "the whole model, 12 queries"),
@@ -53,10 +55,12 @@ ROWS = {  # of the table of ablations
     "full": ("full", "the whole model, 12 queries"),
     "full_no_pyramid": ("full, same detector", "without the pyramid"),
 }
-MARKS = {  # what to put between which marks of which file
-    "README.md": ("measured", "tables"),
-    "book/text/06_train_and_evaluate.md": ("ablations", "ablations"),
-}
+CHAPTER = "book/text/06_train_and_evaluate.md"
+PLACES = (  # file, the lines before and after, and what to put between them
+    ("README.md", "<!-- measured -->", "<!-- /measured -->", "tables"),
+    (CHAPTER, "<!-- ablations -->", "<!-- /ablations -->", "ablations"),
+    (CHAPTER, "# As measured:", "# A dot is a seed.", "ablation_rows"),
+)
 
 
 def seeded(name: str, seed: int) -> str:
@@ -65,7 +69,7 @@ def seeded(name: str, seed: int) -> str:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return what the numbers were measured on."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -80,7 +84,7 @@ def machine() -> str:
 def quick(
     seed: int = 0, changes: dict | None = None, steps: int | None = None
 ) -> dict:
-    """Train the quick preset; return its seconds and its figures.
+    """Train the quick preset; return its seconds and its metrics.
 
     changes: of the model; steps: of phase boxes, instead of the preset's.
     """
@@ -170,7 +174,7 @@ def mask_step() -> dict:
 
 
 def inference() -> dict:
-    """Time one scene from picture to panoptic ids, shipped weights."""
+    """Time one scene from image to panoptic ids, shipped weights."""
     model = load_model("scenes")
     split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
     images = [split[i].image for i in range(110)]
@@ -263,27 +267,29 @@ def tables(results: dict) -> str:
         "| what | measured |",
         "| --- | --- |",
         "| shipped weights, 512 validation scenes | "
-        f"PQ {value('shipped', 'pq')}, of things "
+        f"PQ {value('shipped', 'pq')}, PQ of things "
         f"{value('shipped', 'pq_things')}, box AP "
         f"{value('shipped', 'box_ap')} |",
         f"| full preset, from nothing, {minutes('full')} | "
         f"PQ {value('full', 'pq')}, box AP {value('full', 'box_ap')} |",
         f"| quick preset, from the shipped backbone, {minutes('quick')} | "
         f"PQ {value('quick', 'pq')}, box AP {value('quick', 'box_ap')} |",
-        "| quick preset, PQ of three seeds | "
+        "| quick preset, PQ with three seeds | "
         + ", ".join(value(seeded("quick", seed), "pq") for seed in SEEDS)
         + " |",
         "| one scene to panoptic ids, shipped weights | "
         f"{value('inference', 'milliseconds', '.1f')} ms |",
-        "| scenes a second into batches, one process | "
+        "| scenes read into batches, per second, one process | "
         f"{value('loader', 'per_second', '.0f')} |",
-        "| photographs of 640 x 480, read with their targets, over decoding "
-        f"them | {ratio('photographs', 'loading_ms', 'decoding_ms')} |",
-        "| PQ, panopticapi's algorithm over ours, from colors; from ids | "
+        "| time to read 640 x 480 photographs with their targets, over time "
+        "to decode them | "
+        f"{ratio('photographs', 'loading_ms', 'decoding_ms')} |",
+        "| time for PQ, panopticapi's algorithm over ours, from colors; from "
+        "ids | "
         f"{ratio('pq_speed', 'colors_theirs_ms', 'colors_ours_ms')}; "
         f"{ratio('pq_speed', 'ids_theirs_ms', 'ids_ours_ms')} |",
-        f"| `make book`, environment there | {minutes('make_book')} |",
-        f"| `make test`, environment there | {minutes('make_test')} |",
+        f"| `make book`, environment set up | {minutes('make_book')} |",
+        f"| `make test`, environment set up | {minutes('make_test')} |",
         "",
         ablations(results),
     ]
@@ -325,15 +331,32 @@ def ablations(results: dict) -> str:
     return "\n".join(rows)
 
 
+def ablation_rows(results: dict) -> str:
+    """Return the same as Python, for the drawing in chapter 6."""
+    lines = ["rows = ["]
+    for name, (training, label) in ROWS.items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        if not runs:
+            continue
+        pq, ap = (
+            ", ".join(f"{run[key]:.3f}" for run in runs)
+            for key in ("pq", "box_ap")
+        )
+        lines.append(f'    ("{training}", "{label}",')
+        lines.append(f"     [{pq}], [{ap}]),")
+    return "\n".join([*lines, "]"])
+
+
 def write_readme() -> None:
-    """Put the tables between the marks in the README and in chapter 6."""
-    for name, (mark, function) in MARKS.items():
+    """Put what was measured into the README and into chapter 6."""
+    for name, first, last, function in PLACES:
         path = ROOT / name
         text = path.read_text("utf-8")
-        head, begin, rest = text.partition(f"<!-- {mark} -->")
-        _, end, tail = rest.partition(f"<!-- /{mark} -->")
+        head, begin, rest = text.partition(f"{first}\n")
+        _, end, tail = rest.partition(f"\n{last}")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}\n{table}\n{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:
