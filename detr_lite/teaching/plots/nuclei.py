@@ -20,6 +20,7 @@ from detr_lite.teaching.plots.panels import (
     image_panel,
     outline,
     panels_figure,
+    segments_panel,
 )
 from detr_lite.teaching.plots.style import INK, book_figure
 
@@ -181,9 +182,8 @@ def inside_figure(
         panels.append(boxed)
     for row in rows:
         looks = prediction.attention_maps[row].sum(0)
-        panels.append(
-            lambda a, m=looks / looks.max(): heat_panel(a, image, m, norm)
-        )
+        looks = looks / looks.max()
+        panels.append(lambda a, m=looks: heat_panel(a, image, m, norm))
     panels += [
         lambda a, m=mask: heat_panel(a, image, m, norm) for mask in masks
     ]
@@ -240,10 +240,28 @@ def changes_figure(
     )
 
 
+def found_figure(
+    predictions: Sequence[Prediction], names: bool = True
+) -> Figure:
+    """Return images, and below each what a model found in it.
+
+    names: write the classes and their probabilities on the segments.
+    """
+    _, height, width = predictions[0].image.shape
+    return panels_figure(
+        [lambda a, p=p: image_panel(a, p.image) for p in predictions]
+        + [
+            lambda a, p=p: segments_panel(a, p, names=names)
+            for p in predictions
+        ],
+        columns=len(predictions),
+        aspect=height / width,
+    )
+
+
 def batch_figure(images: Mapping[str, Tensor]) -> Figure:
     """Return images of several sizes as one batch, padding hatched."""
-    batch, padded = pad_images(list(images.values()))
-    height, width = batch.shape[2:]
+    height, width = pad_images(list(images.values()))[0].shape[2:]
 
     def panel(image: Tensor):
         def draw(axis: Axes) -> None:
@@ -259,7 +277,7 @@ def batch_figure(images: Mapping[str, Tensor]) -> Figure:
 
     return panels_figure(
         [panel(image) for image in images.values()],
-        [f"{n}, {i.shape[1]} × {i.shape[2]}" for n, i in images.items()],
+        [f"{n}, {i.shape[1]} x {i.shape[2]}" for n, i in images.items()],
         columns=3,
         aspect=height / width,
     )
