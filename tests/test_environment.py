@@ -109,6 +109,44 @@ def test_the_workflow_tries_every_python_that_is_named():
         assert allowed.contains(f"{version}.0")
 
 
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [
+        ((3, 10, 14), False),
+        ((3, 11, 2), True),
+        ((3, 12, 0), False),
+        ((3, 12, 1), False),
+        ((3, 12, 2), True),
+        ((3, 14, 0), True),
+    ],
+)
+def test_set_up_takes_a_python_that_works(tmp_path, version, taken):
+    """Of which one stands here: it says its version, and can no more."""
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/setup_env.sh", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = -c ] && exec {sys.executable} -c "{code}" "$2"\n'
+        "echo made with it; exit 3\n"
+    )
+    python.chmod(0o755)
+    (tmp_path / "bin").mkdir()  # without any other Python
+    for name in ("cat", "cksum", "dirname", "rm", "sh"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [tmp_path / "tools" / "setup_env.sh"],
+        env={"PATH": str(tmp_path / "bin"), "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    made = "made with it" in done.stdout
+    assert made == taken
+
+
 def conda() -> list[str]:
     return [d for d in ENVIRONMENT["dependencies"] if isinstance(d, str)]
 

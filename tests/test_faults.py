@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from matplotlib.colors import to_rgba
 from PIL import Image
 from torch import Tensor
 
@@ -39,11 +40,21 @@ from detr_lite.teaching.faults import (
     together,
 )
 from detr_lite.teaching.plots.faults import (
-    boxed,
-    heads_picture,
-    pair_picture,
+    CROSS,
+    GREEN,
+    RED,
+    TICK,
+    Verdict,
+    changed_pixels,
+    draw_boxes,
+    draw_heads,
+    draw_segments,
+    losses_figure,
+    notices_figure,
+    pair_figure,
     switchboard,
 )
+from detr_lite.teaching.plots.style import WIDTH, book_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "book" / "text" / "bug_museum.md"
@@ -169,6 +180,7 @@ def test_a_program_that_imported_the_function_feels_the_fault(monkeypatch):
     ("name", "metric", "least", "most"),
     [
         ("batch_first", "pq", 0.15, 1),
+        ("batch_first", "box_ap", 0.3, 1),
         ("positions_lost", "box_ap", 0.05, 0.5),
         ("positions_lost", "pq", -0.05, 0.1),
         ("no_object_ignored", "pq_things", 0.1, 0.6),
@@ -184,6 +196,20 @@ def test_what_a_fault_costs(name, metric, least, most, shipped, some, right):
     with fault(name):
         wrong = evaluate(shipped, some).metrics
     assert least <= right[0][metric] - wrong[metric] <= most
+
+
+def test_mixed_images_make_the_metric_depend_on_the_batch(shipped, some):
+    with fault("batch_first"):
+        among = evaluate(shipped, some).metrics["pq"]
+        alone = evaluate(shipped, some, batch_size=1).metrics["pq"]
+    assert among - alone > 0.1
+
+
+def test_a_softmax_for_each_head_sums_to_the_number_of_heads(shipped, some):
+    with fault("per_head_softmax"):
+        maps = shipped.predict(some[0].image).attention_maps
+    sums = maps.sum((1, 2, 3))
+    torch.testing.assert_close(sums, torch.full_like(sums, 8.0))
 
 
 @pytest.mark.parametrize(
@@ -377,54 +403,162 @@ def balls():
     )
 
 
-def test_things_are_boxed_in_their_color(balls):
-    drawn = np.asarray(boxed(balls, smallest=40))
-    color = SCENE_CATEGORIES[BALL].color
-    # Corners (12, 24) and (28, 32): the color one pixel inside.
-    for row, column in ((25, 20), (31, 20), (28, 13), (28, 27)):
-        assert tuple(drawn[row, column]) == color
-    assert (drawn[5:15] == 128).all()  # the sky has no box
+@pytest.fixture
+def axis():
+    return book_figure(2).subplots()
 
 
-def test_a_box_of_negative_size_is_drawn_too(balls):
+def test_things_are_boxed_in_their_color(balls, axis):
+    draw_boxes(axis, balls)
+    (frame,) = axis.patches  # the sky has no box
+    assert frame.get_xy() == pytest.approx((12, 24))
+    assert frame.get_width() == pytest.approx(16)
+    assert frame.get_height() == pytest.approx(8)
+    color = np.array(SCENE_CATEGORIES[BALL].color) / 255
+    np.testing.assert_allclose(frame.get_edgecolor()[:3], color)
+
+
+def test_a_box_of_negative_size_is_drawn_too(balls, axis):
     with fault("boxes_as_corners"):
         assert balls.query_boxes[1, 2] < balls.query_boxes[1, 0]
-        drawn = np.asarray(boxed(balls, smallest=40))
-    assert (drawn != 128).any()
+        draw_boxes(axis, balls)
+    (frame,) = axis.patches
+    assert frame.get_width() > 0
+    assert frame.get_height() > 0
 
 
-def test_heads_share_one_scale(balls):
-    picture = heads_picture(balls, 1)
-    drawn = np.asarray(picture).astype(int).sum(-1)
-    assert picture.size == (144, 144)
-    brightest = drawn[72 + 2 + 60, 2 + 60]
-    quarter, dark = drawn[72 + 2 + 5, 72 + 2 + 5], drawn[20, 20]
-    assert dark < quarter < brightest
+def test_heads_share_one_scale_in_all_pictures(balls, axis):
+    draw_heads(axis, balls, "ball")
+    tiles = axis.child_axes
+    assert len(tiles) == 4
+    for tile, own in zip(tiles, balls.attention_maps[1], strict=True):
+        heat = tile.images[1]
+        assert np.array_equal(heat.get_array(), own.numpy())
+        assert heat.get_clim() == (0, 0.5)
+        assert heat.norm(0.125) == pytest.approx(0.5)
 
 
-def test_one_weight_has_one_shade_in_all_pictures(balls):
-    fainter = replace(balls, attention_maps=balls.attention_maps.clone())
-    fainter.attention_maps[1, 2, 4, 4] = 0.25
-    spot = (72 + 2 + 5, 72 + 2 + 5)  # 1/8 in both
-    shades = [heads_picture(p, 1).getpixel(spot) for p in (balls, fainter)]
-    assert shades[0] == shades[1]
+def test_heads_are_those_of_the_largest_segment(balls, axis):
+    small = panoptic.Segment(3, BALL, 0.9, 5, 0, (0.1, 0.1, 0.1, 0.1))
+    maps = balls.attention_maps[[0, 1, 0]]
+    more = replace(
+        balls, segments=(*balls.segments, small), attention_maps=maps
+    )
+    draw_heads(axis, more, "ball")
+    shown = [tile.images[1].get_array().max() for tile in axis.child_axes]
+    assert shown == [0, 0, 0.5, 0.125]
 
 
-def test_a_pair_stands_side_by_side():
-    red, blue = (Image.new("RGB", (50, 40), c) for c in ("red", "blue"))
-    pair = pair_picture(red, blue)
-    assert pair.size == (112, 62)
-    assert pair.getpixel((10, 50)) == (255, 0, 0)
-    assert pair.getpixel((55, 50)) == (255, 255, 255)
-    assert pair.getpixel((70, 50)) == (0, 0, 255)
+def test_segments_are_named_and_none_leave_the_image(balls, axis):
+    draw_segments(axis, balls)
+    assert sorted(t.get_text() for t in axis.texts) == ["ball", "sky"]
+    bare = book_figure(2).subplots()
+    draw_segments(bare, replace(balls, segments=()))
+    shown = bare.images[-1].get_array()
+    assert np.array_equal(shown, balls.image.permute(1, 2, 0).numpy())
 
 
-def test_the_switchboard_has_a_switch_for_each_pair():
-    picture = Image.new("RGB", (8, 8), (213, 94, 0))
-    pairs = {name: (picture, picture) for name in FAULTS}
+def test_a_pair_is_drawn_without_the_fault_and_with_it(balls):
+    figure = pair_figure(draw_boxes, balls, balls, "boxes_as_corners")
+    right, wrong = figure.axes
+    assert [a.get_title() for a in (right, wrong)] == [
+        "without",
+        "with the fault",
+    ]
+    assert right.patches[0].get_xy() == pytest.approx((12, 24))
+    assert wrong.patches[0].get_xy() != pytest.approx((12, 24))
+    # And the fault is off again.
+    assert balls.query_boxes[1].tolist() == pytest.approx([12, 24, 28, 32])
+
+
+def cells(figure):
+    """Return the color of each cell of a table, and its words."""
+    (axis,) = figure.axes
+    colors = {}
+    for frame in axis.patches:
+        place = round(frame.get_x() + 0.47), round(frame.get_y() + 0.45)
+        colors[place] = frame.get_facecolor()
+    words = dict.fromkeys(colors, "")
+    for text in axis.texts:
+        x, y = text.get_position()
+        words[round(x), round(y)] += text.get_text()
+    return colors, words
+
+
+def test_losses_are_red_and_written_and_the_rest_is_green():
+    losses = {"a": [0.31, 0.0], "b": [-0.02, 0.002]}
+    figure = losses_figure(losses, ["PQ", "box AP"])
+    colors, words = cells(figure)
+    assert words == {
+        (0, 0): CROSS + "\N{MINUS SIGN}0.31",
+        (1, 0): TICK,
+        (0, 1): TICK,
+        (1, 1): CROSS + "< 0.01",
+    }
+    red, green = to_rgba(RED)[:3], to_rgba(GREEN)[:3]
+    assert colors[0, 0][:3] == colors[1, 1][:3] == red
+    assert colors[1, 0][:3] == colors[0, 1][:3] == green
+    assert colors[0, 0][3] > colors[1, 1][3]
+    (axis,) = figure.axes
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_table_of_who_notices_has_a_mark_in_each_cell():
+    figure = notices_figure({"a": [True, False]}, ["PQ", "1"])
+    colors, words = cells(figure)
+    assert words == {(0, 0): CROSS, (1, 0): TICK}
+    assert colors[0, 0][:3] == to_rgba(RED)[:3]
+    assert colors[1, 0][:3] == to_rgba(GREEN)[:3]
+
+
+def test_tables_and_pairs_fit_the_page_and_are_clear(balls):
+    rows = [f.title for f in FAULTS.values()]
+    for figure in (
+        losses_figure({r: [0.5] * 4 for r in rows}, ["of things"] * 4),
+        notices_figure({r: [True] * 12 for r in rows}, ["10"] * 12),
+        pair_figure(draw_segments, balls, balls, "batch_first"),
+    ):
+        assert figure.get_figwidth() == WIDTH
+        assert figure.get_facecolor()[3] == 0
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            box = axis.get_tightbbox()
+            assert box.x0 > figure.bbox.x0 - 1
+            assert box.x1 < figure.bbox.x1 + 1
+            assert box.y1 < figure.bbox.y1 + 1
+
+
+def test_a_verdict_says_in_words_what_its_colors_say():
+    page = Verdict("a_check", True, False)
+    soup = BeautifulSoup(page._repr_html_(), "html.parser")
+    assert soup.b.text == "a check"
+    first, second = soup.find_all("span")
+    assert first.text == "holds without the fault"
+    assert GREEN in first["style"]
+    assert second.text == "broken with the fault"
+    assert RED in second["style"]
+    assert f"{CROSS} with the fault" in repr(page)
+
+
+def test_pixels_count_as_changed_by_their_class(balls):
+    assert changed_pixels(balls, balls) == 0
+    renumbered = replace(
+        balls,
+        id_map=balls.id_map * 7,
+        segments=tuple(replace(s, id=s.id * 7) for s in balls.segments),
+    )
+    assert changed_pixels(balls, renumbered) == 0
+    nothing = replace(balls, segments=balls.segments[:1])
+    assert changed_pixels(balls, nothing) == 20 * 40
+
+
+def test_the_switchboard_has_a_switch_for_each_pair(balls):
+    drawn = pair_figure(draw_boxes, balls, balls, "batch_first")
+    pairs = dict.fromkeys(FAULTS, drawn)
+    titles = {name: f.title for name, f in FAULTS.items()}
     about = {name: f"<{name}>" for name in FAULTS}
     effects = {name: f"{name} & more" for name in FAULTS}
-    page = switchboard(pairs, about, effects)
+    page = switchboard(pairs, titles, about, effects)
     soup = BeautifulSoup(page, "html.parser")
     radios = soup.find_all("input", type="radio")
     assert [r["id"] for r in radios] == [f"fault-{n}" for n in FAULTS]
@@ -432,21 +566,20 @@ def test_the_switchboard_has_a_switch_for_each_pair():
     assert [r.has_attr("checked") for r in radios].count(True) == 1
     for name, radio in zip(FAULTS, radios, strict=True):
         assert radio.parent.name == "label"
-        assert radio.parent.text.strip() == name
+        assert radio.parent.text.strip() == FAULTS[name].title
         exhibit = soup.find(class_=radio["id"])
         assert exhibit.p.text == f"<{name}>"
-        first, second = exhibit.find_all("img")
-        assert first["alt"] == "without: as it should be"
-        assert second["alt"] == f"with the fault: {name} & more"
+        assert f"{name} & more" in exhibit.img["alt"]
         assert f"#{radio['id']}:checked) .{radio['id']} " in soup.style.text
     encoded = soup.img["src"].removeprefix("data:image/png;base64,")
-    kept = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    assert kept.getpixel((3, 3)) == (213, 94, 0)
+    kept = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
+    assert kept.getpixel((1, 1))[3] == 0  # clear, for light and dark pages
     assert "<script" not in page
 
 
 def test_faults_are_described():
     for chosen in FAULTS.values():
+        assert chosen.title[0].isupper()
         assert chosen.description.endswith(".")
         assert len(chosen.source) > 20
 

@@ -9,11 +9,15 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import attention_figure
 from detr_lite.teaching.plots.attention import (
-    head_titles,
+    broken_figure,
+    extent_figure,
     head_use_figure,
+    opening_figure,
     own_share_figure,
+    percents,
     softmax_figure,
 )
+from detr_lite.teaching.plots.style import WIDTH
 
 
 @pytest.fixture
@@ -33,98 +37,120 @@ def prediction():
 
 
 def panels(figure):
-    """Return the axes that hold a picture."""
+    """Return the axes that show an image."""
     return [axis for axis in figure.axes if axis.images]
 
 
-def test_titles_give_each_head_its_share_of_the_attention(prediction):
-    titles = [a.get_title() for a in panels(attention_figure(prediction, 1))]
-    assert titles == [
-        "head 0: 0 %",
-        "head 1: 25 %",
-        "head 2: 74 %",
-        "head 3: < 1 %",
-    ]
+def heats(figure):
+    """Return each panel's heat map, which lies over its dimmed scene."""
+    return [a.images[1] for a in figure.axes if len(a.images) == 2]
 
 
-def test_shares_are_not_rounded_to_all_or_nothing():
-    maps = torch.tensor([0.001, 0.999])[:, None, None]
-    assert head_titles(maps) == ["head 0: < 1 %", "head 1: > 99 %"]
-    assert head_titles(maps.round()) == ["head 0: 0 %", "head 1: 100 %"]
+def words(axis):
+    return [t.get_text() for t in axis.texts]
 
 
-def test_titles_of_maps_that_each_sum_to_one():
-    assert head_titles(torch.full((4, 2, 2), 0.25))[3] == "head 3: 25 %"
+def test_the_opening_shows_a_box_and_all_heads_added_up(prediction):
+    figure = opening_figure(prediction, [1])
+    boxed, mapped = figure.axes[:2]
+    assert words(boxed) == ["ball"]
+    assert boxed.patches[0].get_xy() == (0, 0)  # the box is the whole image
+    added = prediction.attention_maps[1].sum(0)
+    (heat,) = heats(figure)
+    np.testing.assert_allclose(
+        heat.get_array(), np.asarray(added / added.max())
+    )
+    assert mapped.collections  # the segment's outline
 
 
-@pytest.mark.parametrize(("index", "most"), [(0, 1.0), (1, 0.742)])
-def test_all_heads_have_one_color_scale_from_zero(prediction, index, most):
-    images = [a.images[0] for a in panels(attention_figure(prediction, index))]
-    assert len(images) == 4
-    for image, values in zip(
-        images, prediction.attention_maps[index], strict=True
-    ):
-        assert image.get_clim() == (0, pytest.approx(most))
-        np.testing.assert_array_equal(image.get_array(), values.numpy())
+def test_shares_of_the_attention_are_written_from_one_percent_on():
+    shares = torch.tensor([0.0, 0.009, 0.011, 0.25, 0.999, 1.0])
+    wanted = ["", "", "1 %", "25 %", "> 99 %", "100 %"]
+    assert percents(shares) == wanted
+
+
+def test_a_segment_has_a_row_and_a_head_a_column(prediction):
+    figure = attention_figure(prediction)
+    rows = np.array(panels(figure)[:8], dtype=object).reshape(2, 4)
+    assert [a.get_title() for a in rows[0]] == [f"head {m}" for m in range(4)]
+    assert [a.get_ylabel() for a in rows[:, 0]] == ["sky", "ball"]
+    assert [words(a) for a in rows[1]] == [[], ["25 %"], ["74 %"], []]
+    maps = prediction.attention_maps
+    for row, own in zip(rows, maps, strict=True):
+        for axis, values in zip(row, own, strict=True):
+            scene, heat = axis.images
+            assert scene.get_extent() == heat.get_extent() == [0, 40, 40, 0]
+            np.testing.assert_allclose(
+                heat.get_array(), np.asarray(values / own.max())
+            )
+            assert heat.get_clim() == (0, 1)
 
 
 def test_each_panel_has_the_outline_of_the_segment(prediction):
-    for axis in panels(attention_figure(prediction, 1)):
+    for axis in panels(attention_figure(prediction))[4:8]:
         (outline,) = axis.collections
         points = np.concatenate([p.vertices for p in outline.get_paths()])
-        # The border runs down the middle of the picture.
-        np.testing.assert_allclose(points[:, 0], 0.5)
-        assert points[:, 1].min() < 0.05
-        assert points[:, 1].max() > 0.95
-
-
-def test_one_head_alone_can_be_drawn(prediction):
-    single = Prediction(
-        prediction.image,
-        prediction.id_map,
-        prediction.segments,
-        prediction.categories,
-        prediction.attention_maps[:, :1],
-    )
-    assert len(panels(attention_figure(single, 0))) == 1
+        # The ball is the right half of the image.
+        assert points[:, 0].min() == pytest.approx(20)
+        assert points[:, 0].max() == pytest.approx(40)
 
 
 def test_both_softmaxes_share_a_color_scale(prediction):
     joint = prediction.attention_maps[1]
     each = torch.rand(4, 5, 5)
-    figure = softmax_figure(joint, each, prediction.id_map == 2)
+    figure = softmax_figure(prediction, joint, each, 1)
     drawn = panels(figure)
     assert [a.get_title() for a in drawn[:4]] == [
-        "head 0",
-        "head 1",
-        "head 2",
-        "head 3",
+        f"head {m}" for m in range(4)
     ]
-    assert drawn[0].get_ylabel() == "together"
-    assert drawn[4].get_ylabel() == "each alone"
+    assert drawn[0].get_ylabel() == "joint"
+    assert drawn[4].get_ylabel() == "per head"
     highest = max(joint.max().item(), each.max().item())
-    for axis, values in zip(drawn, [*joint, *each], strict=True):
-        (image,) = axis.images
+    for image, values in zip(heats(figure), [*joint, *each], strict=True):
         np.testing.assert_array_equal(image.get_array(), values.numpy())
         assert image.get_clim() == (0, pytest.approx(highest))
         # A quarter of the most is drawn in the middle of the scale.
         assert image.norm(highest / 4) == pytest.approx(0.5)
-        assert axis.collections
 
 
-def test_head_use_is_written_where_there_is_any():
+def test_extents_are_two_places_on_a_line_for_each_class():
+    rows = {"ball": (4, 18, 0.98), "sky": (20, 45, 0.9)}
+    classes = [SCENE_CATEGORIES[BALL], SCENE_CATEGORIES[SKY]]
+    (axis,) = extent_figure(rows, classes).axes
+    lines, touched, few = axis.collections
+    assert [s[:, 0].tolist() for s in lines.get_segments()] == [
+        [4, 18],
+        [20, 45],
+    ]
+    assert touched.get_offsets().tolist() == [[18, 0], [45, 1]]
+    assert few.get_offsets().tolist() == [[4, 0], [20, 1]]
+    colors = few.get_facecolors()[:, :3] * 255
+    np.testing.assert_allclose(colors, [c.color for c in classes])
+    (right,) = axis.child_axes
+    shares = [t.get_text() for t in right.get_yticklabels()]
+    assert shares == ["98 %", "90 %"]
+
+
+def test_head_use_is_an_area_and_is_written_where_there_is_any():
     shares = torch.tensor([[0.999, 0.001, 0.0], [0.3, 0.1, 0.6]])
-    figure = head_use_figure(shares, ["ball", "sky"])
-    axis = panels(figure)[0]
-    np.testing.assert_array_equal(axis.images[0].get_array(), shares)
-    assert axis.images[0].get_clim() == (0, 1)
-    written = {t.get_position(): t.get_text() for t in axis.texts}
-    assert written == {
-        (0, 0): "> 99 %",
-        (0, 1): "30 %",
-        (1, 1): "10 %",
-        (2, 1): "60 %",
-    }
+    classes = [SCENE_CATEGORIES[BALL], SCENE_CATEGORIES[SKY]]
+    (axis,) = head_use_figure(shares, classes).axes
+    disks = axis.collections[::2]
+    areas = np.array([d.get_sizes() for d in disks])
+    np.testing.assert_allclose(
+        areas / areas[0, 0], shares / shares[0, 0], rtol=1e-6
+    )
+    written = [
+        (round(t.get_position()[0]), int(t.get_position()[1]), t.get_text())
+        for t in axis.texts
+        if t.get_text()
+    ]
+    assert written == [
+        (0, 0, "> 99 %"),
+        (0, 1, "30 %"),
+        (1, 1, "10 %"),
+        (2, 1, "60 %"),
+    ]
     labels = [t.get_text() for t in axis.get_yticklabels()]
     assert labels == ["ball", "sky"]
 
@@ -149,15 +175,36 @@ def test_shares_on_the_own_segment_are_bars_from_top_to_bottom():
     assert [t.get_text() for t in legend.texts] == ["things", "stuff"]
 
 
-@pytest.mark.parametrize("kind", ["attention", "softmax", "use", "own"])
-def test_figures_fit_the_page(prediction, kind):
+def test_broken_predictions_stand_beside_each_other(prediction):
+    left, right = broken_figure([prediction, prediction], ["a", "b"]).axes
+    assert [left.get_title(), right.get_title()] == ["a", "b"]
+    assert sorted(words(left)) == ["ball", "sky"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["opening", "heads", "softmax", "extent", "use", "own", "broken"]
+)
+def test_figures_fit_the_page_and_are_clear(prediction, kind):
     maps = prediction.attention_maps[1]
+    classes = [SCENE_CATEGORIES[BALL]] * 4
     figure = {
-        "attention": lambda: attention_figure(prediction, 1),
-        "softmax": lambda: softmax_figure(maps, maps, prediction.id_map == 2),
+        "opening": lambda: opening_figure(prediction, [0, 1]),
+        "heads": lambda: attention_figure(prediction),
+        "softmax": lambda: softmax_figure(prediction, maps, maps, 1),
+        "extent": lambda: extent_figure(
+            dict.fromkeys("abcd", (1, 2, 0.5)), classes
+        ),
         "own": lambda: own_share_figure({"trained": (0.9, 0.8)}),
-        "use": lambda: head_use_figure(torch.eye(4), "abcd"),
+        "use": lambda: head_use_figure(torch.eye(4), classes),
+        "broken": lambda: broken_figure([prediction] * 2, "ab"),
     }[kind]()
-    width, height = figure.get_size_inches()
-    assert width <= 7
-    assert height <= 4
+    assert figure.get_figwidth() == WIDTH
+    assert figure.get_facecolor()[3] == 0
+    figure.draw_without_rendering()
+    inside = figure.bbox
+    for axis in figure.axes:
+        box = axis.get_tightbbox()
+        assert box.x0 > inside.x0 - 1
+        assert box.x1 < inside.x1 + 1
+        assert box.y0 > inside.y0 - 1
+        assert box.y1 < inside.y1 + 1

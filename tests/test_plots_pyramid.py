@@ -1,28 +1,25 @@
 """The pyramid's pictures, and which pixels count as wrong."""
 
-import io
-
 import numpy as np
+import pytest
 import torch
-from PIL import Image
 
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots.pyramid import (
     WRONG,
+    bill_figure,
     errors_figure,
     near_border,
+    opening_figure,
     principal_colors,
     pyramid_figure,
+    stages_figure,
+    way_up_figure,
     wrong_class,
 )
-
-
-def pixels(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB")) / 255
+from detr_lite.teaching.plots.style import WIDTH
 
 
 def test_colors_show_the_three_directions_of_most_variance():
@@ -56,23 +53,59 @@ def test_colors_of_constant_features_are_finite():
     assert principal_colors(torch.ones(4, 3, 3)).isfinite().all()
 
 
-def test_pyramid_figure_has_a_panel_for_the_picture_and_each_level():
-    image = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
+@pytest.fixture
+def image():
+    return torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
+
+
+def test_pyramid_figure_has_a_panel_for_the_image_and_each_level(image):
     levels = [torch.randn(8, n, n) for n in (8, 4, 2)]
-    figure = pyramid_figure(image, levels, ["picture", "a", "b", "c"])
+    figure = pyramid_figure(image, levels, ["a", "b", "c"])
     assert [axis.get_title() for axis in figure.axes] == [
-        "picture",
+        "image",
         "a",
         "b",
         "c",
     ]
-    for axis, picture in zip(
+    for axis, shown in zip(
         figure.axes,
         [image.permute(1, 2, 0), *map(principal_colors, levels)],
         strict=True,
     ):
-        assert np.array_equal(axis.images[0].get_array(), picture)
-    assert pixels(figure).shape == (170, 700, 3)
+        assert np.array_equal(axis.images[0].get_array(), shown.numpy())
+
+
+def test_the_opening_goes_from_the_maps_to_the_mask(image):
+    maps, logits = torch.rand(8, 4, 4), torch.randn(8, 8)
+    levels = [torch.randn(8, n, n) for n in (4, 8)]
+    figure = opening_figure(image, maps, levels, logits, ["a", "b"])
+    first, *between, last = figure.axes
+    added = maps.sum(0)
+    np.testing.assert_allclose(
+        first.images[1].get_array(), (added / added.max()).numpy()
+    )
+    for axis, level in zip(between, levels, strict=True):
+        shown = principal_colors(level).numpy()
+        assert np.array_equal(axis.images[0].get_array(), shown)
+    np.testing.assert_allclose(
+        last.images[1].get_array(), logits.sigmoid().numpy()
+    )
+
+
+def test_stages_stand_in_order_over_the_image(image):
+    heats = {name: torch.rand(n, n) for name, n in (("a", 4), ("b", 8))}
+    segment = torch.zeros(16, 16, dtype=torch.bool)
+    segment[4:8, 4:8] = True
+    figure = stages_figure(
+        image, SCENE_CATEGORIES[0], (3, 3, 9, 9), heats, segment
+    )
+    boxed, *others = figure.axes[:3]
+    assert [t.get_text() for t in boxed.texts] == [SCENE_CATEGORIES[0].name]
+    for axis, (name, heat) in zip(others, heats.items(), strict=True):
+        assert axis.get_title() == name
+        assert np.array_equal(axis.images[1].get_array(), heat.numpy())
+        assert axis.images[1].get_clim() == (0, 1)
+        assert axis.collections
 
 
 def test_errors_figure_paints_the_wrong_pixels():
@@ -84,13 +117,66 @@ def test_errors_figure_paints_the_wrong_pixels():
     figure = errors_figure(image, [ids, ids], [wrong, ~wrong], ["a", "b"])
     one, other = (axis.images[0].get_array() for axis in figure.axes)
     assert np.allclose(one[2, 3], WRONG)
-    assert np.allclose(one[0, 0], 0.4 + 0.6 * 100 / 255)
     assert np.allclose(other[0, 0], WRONG)
-    assert not np.allclose(other[2, 3], WRONG)
-    borders = [c for c in figure.axes[0].collections if len(c.get_paths())]
-    assert len(borders) == 1
-    assert np.allclose(borders[0].get_paths()[0].vertices[:, 0], 3.5)
-    assert pixels(figure).shape == (370, 700, 3)
+    right = one[0, 0]
+    assert np.allclose(other[2, 3], right)
+    assert right.max() < 0.3  # dimmed
+    assert np.ptp(right) == 0  # and gray
+    borders = figure.axes[0].collections
+    x = np.concatenate(
+        [p.vertices[:, 0] for c in borders for p in c.get_paths()]
+    )
+    assert np.isclose(x, 4).any()
+
+
+def test_the_way_up_names_every_level_and_stage():
+    figure = way_up_figure((1, 2, 3, 4), (50, 60, 70, 80, 90))
+    (axis,) = figure.axes
+    words = "\n".join(t.get_text() for t in axis.texts)
+    for line in (
+        "Res2\n1 x H/4",
+        "Res3\n2 x H/8",
+        "Res4\n3 x H/16",
+        "Res5, projected\n4 x H/32",
+        "stages 1 and 2\n60 channels",
+        "stage 3\n70 channels",
+        "stage 4\n80 channels",
+        "stage 5\n90 channels",
+    ):
+        assert line in words
+    assert words.count("+") == words.count("1x1 conv") == 3
+
+
+def test_a_bill_is_bars_with_numbers():
+    (axis,) = bill_figure({"a": 73.14, "b": 155.26}).axes
+    assert [p.get_width() for p in axis.patches] == [73.14, 155.26]
+    assert [t.get_text() for t in axis.texts] == ["73.1", "155.3"]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+
+
+def test_figures_fit_the_page_and_are_clear(image):
+    level, logits = torch.randn(8, 4, 4), torch.randn(8, 8)
+    ids = torch.ones(16, 16, dtype=torch.int32)
+    heats = {f"{i}": torch.rand(4, 4) for i in range(7)}
+    for figure in (
+        opening_figure(image, level.abs(), [level] * 3, logits, "abc"),
+        pyramid_figure(image, [level] * 4, "abcd"),
+        stages_figure(
+            image, SCENE_CATEGORIES[0], (1, 1, 9, 9), heats, ids == 1
+        ),
+        errors_figure(image, [ids] * 2, [ids == 2] * 2, "ab"),
+        way_up_figure((256, 512, 1024, 256), (264, 128, 64, 32, 16)),
+        bill_figure(dict.fromkeys("abcde", 155.3)),
+    ):
+        assert figure.get_figwidth() == WIDTH
+        assert figure.get_facecolor()[3] == 0
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            box = axis.get_tightbbox()
+            assert box.x0 > figure.bbox.x0 - 1
+            assert box.x1 < figure.bbox.x1 + 1
+            assert box.y0 > figure.bbox.y0 - 1
+            assert box.y1 < figure.bbox.y1 + 1
 
 
 def test_near_border_reaches_as_far_as_asked():

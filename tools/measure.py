@@ -1,4 +1,4 @@
-"""Measure the figures of the README; each result is kept in measured.json.
+"""Measure the numbers in the README; each result is kept in measured.json.
 
 python tools/measure.py              list what can be measured
 python tools/measure.py NAME...      measure, and print the tables
@@ -37,6 +37,7 @@ ABLATIONS = {  # changes of the model
     "no_positions": {"cycles": 0.0},
     "no_encoder": {"encoder_layers": 0},
     "no_pyramid": {"pyramid": False},
+    "softmax_each": {"joint_softmax": False},
 }
 QUERIES = {f"queries_{n}": {"num_queries": n} for n in (8, 24)}
 LONGER = {"longer": {}, "longer_no_encoder": {"encoder_layers": 0}}
@@ -47,6 +48,7 @@ ROWS = {  # of the table of ablations
     "no_positions": ("quick", "without positional encodings"),
     "no_encoder": ("quick", "without the encoder"),
     "no_pyramid": ("quick", "without the pyramid"),
+    "softmax_each": ("quick", "one softmax for each head"),
     "queries_8": ("quick", "8 queries"),
     "queries_24": ("quick", "24 queries"),
     "longer": ("1,800 steps of boxes", "the whole model, 12 queries"),
@@ -80,7 +82,7 @@ def seeded(name: str, seed: int) -> str:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return what the numbers were measured on."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -95,7 +97,7 @@ def machine() -> str:
 def quick(
     seed: int = 0, changes: dict | None = None, steps: int | None = None
 ) -> dict:
-    """Train the quick preset; return its seconds and its figures.
+    """Train the quick preset; return its seconds and its metrics.
 
     changes: of the model; steps: of phase boxes, instead of the preset's.
     """
@@ -239,7 +241,7 @@ def mask_step() -> dict:
 
 
 def inference() -> dict:
-    """Time one scene from picture to panoptic ids, shipped weights."""
+    """Time one scene from image to panoptic ids, shipped weights."""
     model = load_model("scenes")
     split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
     images = [split[i].image for i in range(110)]
@@ -341,27 +343,29 @@ def tables(results: dict) -> str:
         "| what | measured |",
         "| --- | --- |",
         "| shipped weights, 512 validation scenes | "
-        f"PQ {value('shipped', 'pq')}, of things "
+        f"PQ {value('shipped', 'pq')}, PQ of things "
         f"{value('shipped', 'pq_things')}, box AP "
         f"{value('shipped', 'box_ap')} |",
         f"| full preset, from nothing, {minutes('full')} | "
         f"PQ {value('full', 'pq')}, box AP {value('full', 'box_ap')} |",
         f"| quick preset, from the shipped backbone, {minutes('quick')} | "
         f"PQ {value('quick', 'pq')}, box AP {value('quick', 'box_ap')} |",
-        "| quick preset, PQ of three seeds | "
+        "| quick preset, PQ with three seeds | "
         + ", ".join(value(seeded("quick", seed), "pq") for seed in SEEDS)
         + " |",
         "| one scene to panoptic ids, shipped weights | "
         f"{value('inference', 'milliseconds', '.1f')} ms |",
-        "| scenes a second into batches, one process | "
+        "| scenes read into batches, per second, one process | "
         f"{value('loader', 'per_second', '.0f')} |",
-        "| photographs of 640 x 480, read with their targets, over decoding "
-        f"them | {ratio('photographs', 'loading_ms', 'decoding_ms')} |",
-        "| PQ, panopticapi's algorithm over ours, from colors; from ids | "
+        "| time to read 640 x 480 photographs with their targets, over time "
+        "to decode them | "
+        f"{ratio('photographs', 'loading_ms', 'decoding_ms')} |",
+        "| time for PQ, panopticapi's algorithm over ours, from colors; from "
+        "ids | "
         f"{ratio('pq_speed', 'colors_theirs_ms', 'colors_ours_ms')}; "
         f"{ratio('pq_speed', 'ids_theirs_ms', 'ids_ours_ms')} |",
-        f"| `make book`, environment there | {minutes('make_book')} |",
-        f"| `make test`, environment there | {minutes('make_test')} |",
+        f"| `make book`, environment set up | {minutes('make_book')} |",
+        f"| `make test`, environment set up | {minutes('make_test')} |",
         "",
         ablations(results),
     ]

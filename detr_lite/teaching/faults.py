@@ -5,7 +5,7 @@ gets the right one as its first argument, so what it does besides calling it
 is the fault.
 
 Some faults show only where the lines they change matter, so the situations
-in which they do are here too: pictures of two sizes in a batch, stuff that
+in which they do are here too: images of two sizes in a batch, stuff that
 two queries share, ids that went through a file.
 """
 
@@ -35,12 +35,14 @@ class Fault:
     """One exhibit.
 
     Attributes:
+        title: its name for people.
         description: what goes wrong, in one sentence.
         source: where it happened.
         place: "module:name" of the function that the fault stands in for.
         wrong: the fault; takes the right function, then its arguments.
     """
 
+    title: str
     description: str
     source: str
     place: str
@@ -61,14 +63,14 @@ def _positions_lost(right, self, x, query_pos, memory, pos, padding_mask):
 
 
 def _padding_mask_lost(right, self, images, padding_mask=None):
-    # Nothing is padding any more: the canvas is the picture.
+    # Nothing is padding any more: the canvas is the image.
     return right(self, images, None)
 
 
 def _padding_not_cropped(
     right, output, isthing, padded_size, sizes, out_sizes=None, mode="union"
 ):
-    # The whole canvas, padding included, is squeezed into the picture.
+    # The whole canvas, padding included, is squeezed into the image.
     canvas = [padded_size] * len(sizes)
     return right(
         output, isthing, padded_size, canvas, out_sizes or sizes, mode
@@ -112,19 +114,21 @@ def _stuff_not_merged(
 
 
 def _bytes_reversed(right, rgb):
-    # Blue first, as OpenCV reads pictures.
+    # Blue first, as OpenCV reads images.
     return right(rgb[..., ::-1])
 
 
 FAULTS: dict[str, Fault] = {
     "batch_first": Fault(
-        "The encoder takes the batch for the sequence: pictures mix.",
+        "Images attend to each other",
+        "The encoder takes the batch for the sequence, and images mix.",
         "DETR-Factory-PyTorch, src/models/detr.py; also IBM/TabFormer, pull "
         "request 14",
         "detr_lite.transformer:Encoder.forward",
         _batch_first,
     ),
     "positions_lost": Fault(
+        "Keys without a place",
         "The decoder's keys say what is at a position, but not where it is.",
         "the demo notebook of the original adds positions at the input "
         "alone, on purpose and with weights of its own",
@@ -132,13 +136,15 @@ FAULTS: dict[str, Fault] = {
         _positions_lost,
     ),
     "padding_mask_lost": Fault(
-        "Nothing is marked as padding: the whole canvas is the picture.",
+        "Canvas taken for image",
+        "Nothing is marked as padding: the whole canvas is the image.",
         "detrex, projects/detr/modeling/detr.py in evaluation; see its issue "
         "134",
         "detr_lite.detr:DETR.forward",
         _padding_mask_lost,
     ),
     "padding_not_cropped": Fault(
+        "Padding resized along",
         "The masks of a padded batch are resized with their padding.",
         "PostProcessPanoptic in the original; probably behind issues 263 and "
         "474 of facebookresearch/detr",
@@ -146,6 +152,7 @@ FAULTS: dict[str, Fault] = {
         _padding_not_cropped,
     ),
     "no_object_ignored": Fault(
+        "Everybody is something",
         'The softmax leaves "no object" out: each query must name a class.',
         "the question of issue 72 of facebookresearch/detr and of issue 206 "
         "of microsoft/table-transformer",
@@ -153,13 +160,15 @@ FAULTS: dict[str, Fault] = {
         _no_object_ignored,
     ),
     "boxes_as_corners": Fault(
+        "Centers read as corners",
         "Boxes (cx, cy, w, h) are taken for corners (x0, y0, x1, y1).",
-        "weecology/DeepForest, mended by pull request 1215; asked about in "
+        "weecology/DeepForest, fixed by pull request 1215; asked about in "
         "issue 614 of facebookresearch/detr",
         "detr_lite.boxes:cxcywh_to_xyxy",
         _boxes_as_corners,
     ),
     "memory_swapped": Fault(
+        "Two tensors of one shape",
         "The images before and after the encoder change places.",
         "no code that we know; the README of abdksyed/DETR feeds the mask "
         "head a third tensor, Res5",
@@ -167,6 +176,7 @@ FAULTS: dict[str, Fault] = {
         _memory_swapped,
     ),
     "per_head_softmax": Fault(
+        "A softmax for each head",
         "Each head has its own softmax; the weights know one over all heads.",
         "the fix of issue 247 of facebookresearch/detr, on weights that were "
         "trained without it: the original is joint (MHAttentionMap)",
@@ -174,14 +184,16 @@ FAULTS: dict[str, Fault] = {
         _per_head_softmax,
     ),
     "stuff_not_merged": Fault(
+        "A merge forgotten",
         "Masks of one stuff class are merged, then the merge is forgotten.",
         "PostProcessPanoptic in the original",
         "detr_lite.panoptic:panoptic_results",
         _stuff_not_merged,
     ),
     "bytes_reversed": Fault(
+        "Blue first",
         "Segment ids are decoded from blue, green, red.",
-        "OpenCV reads pictures in that order; wrong ids in a PNG stopped "
+        "OpenCV reads images in that order; wrong ids in a PNG stopped "
         "training in issue 232 of facebookresearch/detr",
         "detr_lite.data.coco.format:rgb_to_ids",
         _bytes_reversed,
@@ -268,22 +280,22 @@ class TwoSizes:
 
 @torch.inference_mode()
 def together(
-    model: PanopticModel, pictures: Sequence[Tensor]
+    model: PanopticModel, images: Sequence[Tensor]
 ) -> list[Prediction]:
-    """Return what a model in eval mode sees in pictures of one batch.
+    """Return what a model in eval mode sees in images of one batch.
 
-    pictures: (3, H, W) uint8 each, any sizes; they are not resized.
+    images: (3, H, W) uint8 each, any sizes; they are not resized.
     """
-    images, padding_mask = pad_images(pictures)
-    output = model(images, padding_mask)
+    batch, padding_mask = pad_images(images)
+    output = model(batch, padding_mask)
     results = panoptic_results(
         output,
         [c.isthing for c in model.categories],
-        tuple(images.shape[-2:]),
-        [tuple(p.shape[-2:]) for p in pictures],
+        tuple(batch.shape[-2:]),
+        [tuple(i.shape[-2:]) for i in images],
     )
     seen = []
-    for i, (picture, result) in enumerate(zip(pictures, results, strict=True)):
+    for i, (image, result) in enumerate(zip(images, results, strict=True)):
         own = output.image_index == i
         maps = dict(
             zip(
@@ -295,7 +307,7 @@ def together(
         shown = [maps[s.query] for s in result.segments]
         seen.append(
             Prediction(
-                picture,
+                image,
                 result.id_map,
                 result.segments,
                 model.categories,

@@ -1,124 +1,212 @@
 """Attention maps: where each head of a query looks, and which one does."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from detr_lite.data.categories import Category
 from detr_lite.inference.results import Prediction
-from detr_lite.teaching.plots.maps import maps_figure
-from detr_lite.teaching.plots.training import BAR_COLORS
+from detr_lite.teaching.plots.panels import (
+    Panel,
+    box,
+    calm,
+    heat_panel,
+    image_panel,
+    label,
+    panels_figure,
+    segments_panel,
+)
+from detr_lite.teaching.plots.style import INK, book_figure
+
+THINGS, STUFF = "#0072B2", "#E69F00"  # safe for color-blind readers
 
 
-def attention_figure(prediction: Prediction, index: int) -> Figure:
-    """Return a segment's attention maps, a panel for each head.
+def opening_figure(prediction: Prediction, indices: Sequence[int]) -> Figure:
+    """Return, for each segment, its query's box and its maps, added up.
 
-    One color scale for all heads, the segment's outline in each panel, and
-    above it the head's share of the attention.
-    index: the segment's position in prediction.segments.
+    indices: positions in prediction.segments.
     """
-    maps = prediction.attention_maps[index]
-    return maps_figure(
-        list(maps),
-        head_titles(maps),
-        columns=max(-(-len(maps) // 2), 1),
-        label="attention",
-        limits=(0, maps.max().item()),
-        outline=prediction.id_map == prediction.segments[index].id,
+    panels: list[Panel] = []
+    for index in indices:
+        heat = prediction.attention_maps[index].sum(0)
+        panels += [
+            partial(_boxed, prediction=prediction, index=index),
+            partial(_relative, prediction=prediction, heat=heat, index=index),
+        ]
+    titles = ["what: its box", "where: its maps"] * len(indices)
+    return panels_figure(
+        panels, titles, bar=(Normalize(0, 1), "attention / its largest value")
     )
 
 
-def head_titles(maps: Tensor) -> list[str]:
-    """Return "head 0: 12 %", ...: each head's share of the attention.
+def _boxed(axis: Axes, prediction: Prediction, index: int) -> None:
+    """Draw the image and the box that a segment's query predicted."""
+    image_panel(axis, prediction.image)
+    category = prediction.categories[prediction.segments[index].label]
+    x0, y0, x1, y1 = prediction.query_boxes[index].tolist()
+    box(axis, (x0, y0, x1, y1), category)
+    label(axis, (x0 + x1) / 2, (y0 + y1) / 2, category.name)
 
-    maps: (M, h, w).  A share that would be rounded to all or nothing is
-    said to be more or less than that.
+
+def _relative(
+    axis: Axes, prediction: Prediction, heat: Tensor, index: int
+) -> None:
+    """Draw a map relative to its largest value, with its segment."""
+    segment = prediction.id_map == prediction.segments[index].id
+    norm = Normalize(0, 1)
+    heat_panel(axis, prediction.image, heat / heat.max(), norm, segment)
+
+
+def attention_figure(prediction: Prediction) -> Figure:
+    """Return the maps of all segments: a row for each, a column for a head.
+
+    A row has one scale, relative to its largest value.  Each panel has the
+    segment's outline and, from 1 % on, the head's share of the attention.
     """
-    shares = maps.sum((-1, -2)) / maps.sum()
-    return [f"head {m}: {_percent(s)}" for m, s in enumerate(shares.tolist())]
+    panels: list[Panel] = []
+    image, norm = calm(prediction.image), Normalize(0, 1)
+    pairs = zip(prediction.segments, prediction.attention_maps, strict=True)
+    for found, maps in pairs:
+        segment = prediction.id_map == found.id
+        shares = percents(maps.sum((-1, -2)) / maps.sum())
+        panels += [
+            partial(
+                _head,
+                image=image,
+                heat=heat / maps.max(),
+                segment=segment,
+                share=share,
+                norm=norm,
+            )
+            for heat, share in zip(maps, shares, strict=True)
+        ]
+    heads = prediction.attention_maps.shape[1]
+    return panels_figure(
+        panels,
+        [f"head {m}" for m in range(heads)],
+        columns=heads,
+        rows=[
+            prediction.categories[s.label].name for s in prediction.segments
+        ],
+        bar=(Normalize(0, 1), "attention / the segment's largest value"),
+    )
 
 
-def _percent(share: float) -> str:
-    if 0 < share < 0.01:
-        return "< 1 %"
-    if 0.99 < share < 1:
-        return "> 99 %"
-    return f"{100 * share:.0f} %"
+def _head(
+    axis: Axes,
+    image: Tensor,
+    heat: Tensor,
+    segment: Tensor,
+    share: str,
+    norm: Normalize,
+) -> None:
+    heat_panel(axis, image, heat, norm, segment)
+    if share:
+        height, width = segment.shape
+        # Above or below, wherever less of the segment is hidden.
+        above = segment[: height // 4].sum() < segment[-height // 4 :].sum()
+        y = 0.13 if above else 0.88
+        label(axis, width * 0.98, height * y, share, ha="right")
 
 
-def softmax_figure(joint: Tensor, per_head: Tensor, outline: Tensor) -> Figure:
-    """Return a query's maps by both softmaxes, a row each.
+def percents(shares: Tensor) -> list[str]:
+    """Return "12 %", ... for shares of 1 % and more, "" for smaller ones.
+
+    A share that would be rounded to all is said to be more than 99 %.
+    """
+    return [
+        "" if s < 0.01 else "> 99 %" if 0.99 < s < 1 else f"{100 * s:.0f} %"
+        for s in shares.tolist()
+    ]
+
+
+def softmax_figure(
+    prediction: Prediction, joint: Tensor, per_head: Tensor, index: int
+) -> Figure:
+    """Return a segment's maps by both softmaxes, a row each.
 
     One color scale for all; it grows with the square root, so that weak
     attention can be seen beside strong.
-    joint, per_head: (M, h, w); outline: (H, W) bool, the query's segment.
+    joint, per_head: (M, h, w); index: position in prediction.segments.
     """
-    figure = Figure(figsize=(7, 2.9), layout="constrained", dpi=100)
-    axes = figure.subplots(2, len(joint), squeeze=False)
-    height, width = outline.shape
-    norm = PowerNorm(0.5, 0, max(joint.max().item(), per_head.max().item()))
-    for m, axis in enumerate(axes[0]):
-        axis.set_title(f"head {m}", fontsize=9)
-    for axis, values in zip(axes.flat, [*joint, *per_head], strict=True):
-        drawn = axis.imshow(
-            np.asarray(values),
-            "magma",
-            norm=norm,
-            extent=(0, width, height, 0),
-        )
-        axis.contour(
-            np.arange(width) + 0.5,
-            np.arange(height) + 0.5,
-            np.asarray(outline),
-            levels=[0.5],
-            colors="white",
-            linewidths=0.8,
-        )
-        axis.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel("together", fontsize=9)
-    axes[1, 0].set_ylabel("each alone", fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes, location="bottom", aspect=50)
-    bar.set_label("attention", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+    segment = prediction.id_map == prediction.segments[index].id
+    most = max(joint.max().item(), per_head.max().item())
+    norm, image = PowerNorm(0.5, 0, most), calm(prediction.image)
+    panels: list[Panel] = [
+        partial(heat_panel, image=image, heat=heat, norm=norm, segment=segment)
+        for heat in (*joint, *per_head)
+    ]
+    return panels_figure(
+        panels,
+        [f"head {m}" for m in range(len(joint))],
+        columns=len(joint),
+        rows=["joint", "per head"],
+        bar=(norm, "attention (the colors grow with its square root)"),
+    )
+
+
+def extent_figure(
+    rows: Mapping[str, Sequence[float]], categories: Sequence[Category]
+) -> Figure:
+    """Return, for each class, two counts of positions on a line.
+
+    rows: for each class, on how many positions most of its attention lies,
+    how many positions it touches, and the share of the attention on these;
+    categories: the classes, in the same order.
+    """
+    figure = book_figure(0.33 * len(rows) + 0.9)
+    axis = figure.subplots()
+    few, touched, on = np.array(list(rows.values())).T
+    places = np.arange(len(rows))
+    axis.hlines(places, few, touched, color=INK, linewidth=1.2, zorder=1)
+    colors = [np.array(c.color) / 255 for c in categories]
+    axis.scatter(
+        touched, places, 60, facecolor="none", edgecolor=INK, linewidth=1.2
+    )
+    axis.scatter(few, places, 60, color=colors, edgecolor=INK, linewidth=0.6)
+    axis.set_yticks(places, rows)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, None), xlabel="positions, of all h x w")
+    right = axis.secondary_yaxis("right")
+    right.set_yticks(places, [f"{100 * share:.0f} %" for share in on])
+    right.set_ylabel("attention on its own segment")
+    for side in (axis, right):
+        side.tick_params(axis="y", length=0)
+        side.spines[:].set_visible(False)
+    axis.grid(axis="x")
+    axis.set_axisbelow(True)
     return figure
 
 
-def head_use_figure(shares: Tensor, names: Sequence[str]) -> Figure:
-    """Return a heat map of how much each class uses each head.
+def head_use_figure(shares: Tensor, categories: Sequence[Category]) -> Figure:
+    """Return a table of how much each class uses each head.
 
-    Shares of 1 % and more are written into their cells.
-    shares: (K, M), each row sums to 1; names: the K classes.
+    A disk's area is the share, and from 1 % on it is written below.
+    shares: (K, M), each row sums to 1; categories: the K classes.
     """
-    figure = Figure(figsize=(7, 3.4), layout="constrained", dpi=100)
+    figure = book_figure(0.42 * len(categories) + 0.4)
     axis = figure.subplots()
-    values = np.asarray(shares)
-    drawn = axis.imshow(values, "magma", vmin=0, vmax=1, aspect="auto")
-    for (k, m), share in np.ndenumerate(values):
-        if share >= 0.01:
-            color = "black" if share > 0.6 else "white"
-            axis.text(
-                m,
-                k,
-                _percent(share),
-                ha="center",
-                va="center",
-                color=color,
-                fontsize=9,
-            )
-    axis.set_xticks(range(values.shape[1]))
-    axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("head", fontsize=9)
-    axis.tick_params(labelsize=9, length=0)
-    # Thin lines between the cells, so that empty ones can be counted.
-    axis.set_xticks(np.arange(0.5, values.shape[1] - 1), minor=True)
-    axis.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
-    axis.grid(which="minor", color="0.4", linewidth=0.6)
-    axis.tick_params(which="minor", length=0)
-    bar = figure.colorbar(drawn, ax=axis)
-    bar.set_label("share of the attention", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+    for row, (category, own) in enumerate(
+        zip(categories, shares, strict=True)
+    ):
+        color = np.array(category.color) / 255
+        areas = 190 * np.asarray(own)
+        heads = np.arange(len(own))
+        axis.scatter(heads, np.full(len(own), row), areas, color=color)
+        axis.scatter(heads, np.full(len(own), row), 4, color=INK, zorder=0)
+        for head, text in enumerate(percents(own)):
+            axis.text(head, row + 0.42, text, ha="center", va="center")
+    axis.set_xticks(heads, [f"head {m}" for m in heads])
+    axis.set_yticks(range(len(categories)), [c.name for c in categories])
+    axis.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(categories) - 0.3, -0.6))
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
     return figure
 
 
@@ -128,25 +216,30 @@ def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
     shares: for each kind the two mean shares of attention, 0 to 1, that
     fall on the query's own segment; the first kind is drawn at the top.
     """
-    figure = Figure(figsize=(7, 3.4), layout="constrained", dpi=100)
+    figure = book_figure(0.42 * len(shares) + 0.9)
     axis = figure.subplots()
     rows = np.arange(len(shares))
-    for i, name in enumerate(("things", "stuff")):
+    for i, (name, color) in enumerate((("things", THINGS), ("stuff", STUFF))):
         values = [100 * pair[i] for pair in shares.values()]
-        axis.barh(rows + 0.4 * i - 0.2, values, 0.36, color=BAR_COLORS[i])
+        axis.barh(rows + 0.4 * i - 0.2, values, 0.36, color=color)
         axis.containers[i].set_label(name)
     axis.set_yticks(rows, shares)
     axis.invert_yaxis()
-    axis.set(xlim=(0, 100), xticks=range(0, 101, 10))
-    axis.set_xlabel("attention on its own segment, in %", fontsize=9)
-    axis.tick_params(labelsize=9)
-    axis.grid(axis="x", color="0.8", linewidth=0.6)
+    axis.set(xlim=(0, 100), xticks=range(0, 101, 20))
+    axis.set_xlabel("attention on its own segment, in %")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x")
     axis.set_axisbelow(True)
-    figure.legend(
-        handles=axis.containers,
-        loc="outside upper right",
-        ncols=2,
-        fontsize=9,
-        frameon=False,
-    )
+    figure.legend(handles=axis.containers, loc="outside upper right", ncols=2)
     return figure
+
+
+def broken_figure(predictions: Sequence[Prediction], titles) -> Figure:
+    """Return segmentations side by side.
+
+    titles: one for each prediction.
+    """
+    panels: list[Panel] = [
+        partial(segments_panel, result=p, scores=False) for p in predictions
+    ]
+    return panels_figure(panels, titles)

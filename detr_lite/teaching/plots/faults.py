@@ -1,132 +1,266 @@
-"""Pictures for the bug museum: with and without a fault, side by side."""
+"""Pictures for the bug museum: pairs with and without a fault, and tables.
+
+What notices a fault is red and has a cross; what doesn't is green and has a
+tick.
+"""
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
 
-from detr_lite.inference.drawing import enlarged, sheet
 from detr_lite.inference.results import Prediction
+from detr_lite.teaching.faults import fault
+from detr_lite.teaching.plots.panels import (
+    box,
+    calm,
+    heat_panel,
+    image_panel,
+    panels_figure,
+    segments_panel,
+)
+from detr_lite.teaching.plots.style import INK, book_figure
 
-# Light in both themes, as the pictures are; names on the page stay readable.
-STYLE = """
-.museum { color-scheme: light; color: #111; background: #fff;
-  padding: .6rem; border-radius: 4px }
-.museum fieldset { border: 1px solid #666; margin: 0 0 .6rem;
-  padding: .4rem .6rem; columns: 12.5rem }
-.museum legend { color: #111; font-size: 1rem; width: auto; float: none }
-.museum label { display: block; min-height: 1.75rem; cursor: pointer }
-.museum input:focus-visible { outline: 3px solid #0b5cad }
-.museum .exhibit { display: none }
-.museum .exhibit p { color: #111; margin: 0 0 .4rem }
-.museum .pair { display: flex; flex-wrap: wrap; gap: .6rem }
-.museum .pair figure { margin: 0; padding: 0; width: 288px; max-width: 100% }
-.museum figcaption { color: #111; font-weight: bold; text-align: left }
-.museum .pair img { width: 100%; height: auto; margin: 0; padding: 0;
-  image-rendering: pixelated }
+RED, GREEN = "#d1432f", "#2b8a4b"  # 3 : 1 on light pages and on dark ones
+CROSS, TICK = "\N{BALLOT X}", "\N{CHECK MARK}"
+STYLE = f"""
+.museum {{ color: inherit; background: none }}
+.museum fieldset {{ border: 1px solid currentColor; border-radius: 6px;
+  margin: 0 0 .8rem; padding: .4rem .8rem; columns: 14rem }}
+.museum legend {{ color: inherit; font-size: 1rem; width: auto; float: none }}
+.museum label {{ display: block; min-height: 1.75rem; cursor: pointer }}
+.museum input:focus-visible {{ outline: 3px solid {RED} }}
+.museum .exhibit {{ display: none }}
+.museum .exhibit p {{ margin: 0 0 .4rem }}
+.museum .exhibit img {{ width: 100%; height: auto }}
+.verdict {{ color: inherit; background: none; margin: 0 }}
+.verdict span {{ display: inline-block; margin-right: 1.5rem;
+  padding-left: .6rem; border-left: .35rem solid }}
+html[data-theme="dark"] body .bd-content div.cell_output
+  .text_html:has(> div.museum, > p.verdict) {{
+  background: none; color: inherit; padding: 0 }}
 """
 
-
-def boxed(prediction: Prediction, smallest: int = 288) -> Image.Image:
-    """Return the picture with the box of each thing in its class's color.
-
-    The boxes are the queries' own, corners in whole pixels.
-    """
-    image = enlarged(prediction.image, smallest)
-    factor = image.width / prediction.image.shape[2]
-    draw = ImageDraw.Draw(image)
-    corners = prediction.query_boxes.round().int().tolist()
-    for box, segment in zip(corners, prediction.segments, strict=True):
-        category = prediction.categories[segment.label]
-        if not category.isthing:
-            continue
-        x0, y0, x1, y1 = (side * factor for side in box)
-        # Some faults give boxes of negative size.
-        (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
-        color = category.color
-        draw.rectangle((x0, y0, x1, y1), outline="white", width=4)
-        draw.rectangle(
-            (x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline=color, width=2
-        )
-    return image
+Draw = Callable[[Axes, Prediction], None]
 
 
-def heads_picture(prediction: Prediction, index: int) -> Image.Image:
-    """Return the attention maps of a segment, one tile a head, in two rows.
-
-    Brightness is the square root of the weight, so that faint maps show.
-    The scale is the same for all heads and pictures: 0 is black, and 1, more
-    than which no weight can be, the lightest color.
-    index: the segment's position in prediction.segments.
-    """
-    maps = prediction.attention_maps[index].numpy()
-    colors = matplotlib.colormaps["magma"](maps**0.5, bytes=True)
-    tiles = [
-        Image.fromarray(tile[..., :3].copy()).resize((68, 68), 0)
-        for tile in colors
-    ]
-    gap = 4
-    framed = [
-        Image.new("RGB", (tile.width + gap, tile.height + gap), "white")
-        for tile in tiles
-    ]
-    for frame, tile in zip(framed, tiles, strict=True):
-        frame.paste(tile, (gap // 2, gap // 2))
-    return sheet(framed, columns=max(len(framed) // 2, 1))
+def draw_segments(axis: Axes, prediction: Prediction) -> None:
+    """Draw the segments, outlined and named."""
+    segments_panel(axis, prediction, scores=False)
+    if not prediction.segments:  # ids that nothing is known of
+        image_panel(axis, prediction.image)
 
 
-def pair_picture(right: Image.Image, wrong: Image.Image) -> Image.Image:
-    """Return the two side by side, under the words that tell them apart."""
-    strip, gap = 22, 12
-    page = Image.new(
-        "RGB",
-        (
-            right.width + gap + wrong.width,
-            max(right.height, wrong.height) + strip,
-        ),
-        "white",
+def draw_boxes(axis: Axes, prediction: Prediction) -> None:
+    """Draw the image and the box of each thing, as its query predicted it."""
+    image_panel(axis, prediction.image)
+    pairs = zip(
+        prediction.query_boxes.tolist(), prediction.segments, strict=True
     )
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
-    for image, word, x in (
-        (right, "without", 0),
-        (wrong, "with the fault", right.width + gap),
-    ):
-        draw.text((x + 2, 2), word, "black", font)
-        page.paste(image, (x, strip))
-    return page
+    for (x0, y0, x1, y1), segment in pairs:
+        category = prediction.categories[segment.label]
+        if category.isthing:
+            # Some faults give boxes of negative size.
+            (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
+            box(axis, (x0, y0, x1, y1), category)
+    _, height, width = prediction.image.shape
+    axis.set(xlim=(0, width), ylim=(height, 0))
+
+
+def draw_heads(axis: Axes, prediction: Prediction, name: str) -> None:
+    """Draw the maps of the largest segment of a class, one tile a head.
+
+    The colors grow with the square root of the weight, so that faint maps
+    show, and end at 1/2.
+    """
+    axis.set_box_aspect(0.5)
+    index = max(
+        (
+            i
+            for i, s in enumerate(prediction.segments)
+            if prediction.categories[s.label].name == name
+        ),
+        key=lambda i: prediction.segments[i].area,
+    )
+    segment = prediction.id_map == prediction.segments[index].id
+    maps = prediction.attention_maps[index]
+    image, columns = calm(prediction.image), -(-len(maps) // 2)
+    for m, heat in enumerate(maps):
+        row, column = divmod(m, columns)
+        place = (column / columns, 0.51 - 0.51 * row, 0.96 / columns, 0.48)
+        tile = axis.inset_axes(place)
+        heat_panel(tile, image, heat, PowerNorm(0.5, 0, 0.5), segment)
+        tile.set(xticks=[], yticks=[])
+        tile.spines[:].set_visible(False)
+
+
+def pair_figure(
+    draw: Draw, right: Prediction, wrong: Prediction, name: str
+) -> Figure:
+    """Return the same thing drawn without a fault and with it.
+
+    The second is drawn while the fault is on: corners, for one, are worked
+    out when a drawing asks for them.
+    """
+
+    def draw_wrong(axis: Axes) -> None:
+        with fault(name):
+            draw(axis, prediction=wrong)
+
+    _, height, width = right.image.shape
+    aspect = 0.5 if isinstance(draw, partial) else height / width
+    panels = [partial(draw, prediction=right), draw_wrong]
+    return panels_figure(panels, ["without", "with the fault"], aspect=aspect)
+
+
+def losses_figure(
+    losses: Mapping[str, Sequence[float]],
+    columns: Sequence[str],
+    least: float = 0.001,
+) -> Figure:
+    """Return a table of what each fault takes from each metric.
+
+    losses: a row for each fault; columns: the metrics; least: a smaller
+    loss is none.  The more is lost, the redder the cell.
+    """
+    cells = [
+        [
+            (f"{_fallen(x)} {CROSS}", min(0.1 + x / 2, 0.5))
+            if x >= least
+            else (TICK, 0)
+            for x in row
+        ]
+        for row in losses.values()
+    ]
+    return _table(list(losses), columns, cells)
+
+
+def _fallen(loss: float) -> str:
+    """Return a loss with its sign, as a metric is written."""
+    return f"\N{MINUS SIGN}{loss:.2f}" if loss >= 0.005 else "< 0.01"
+
+
+def notices_figure(
+    notices: Mapping[str, Sequence[bool]], columns: Sequence[str]
+) -> Figure:
+    """Return a table of which measure notices which fault.
+
+    notices: a row for each fault; columns: the measures.
+    """
+    cells = [
+        [(CROSS, 0.3) if noticed else (TICK, 0) for noticed in row]
+        for row in notices.values()
+    ]
+    return _table(list(notices), columns, cells)
+
+
+def _table(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[tuple[str, float]]],
+) -> Figure:
+    """Return cells with a text and a strength each; 0 is green."""
+    height = 0.29
+    figure = book_figure(height * len(rows) + 0.4)
+    axis = figure.subplots()
+    for y, row in enumerate(cells):
+        for x, (text, strength) in enumerate(row):
+            color = RED if strength else GREEN
+            frame = Rectangle(
+                (x - 0.47, y - 0.45),
+                0.94,
+                0.9,
+                facecolor=to_rgba(color, strength or 0.1),
+                edgecolor="none",
+            )
+            axis.add_patch(frame)
+            # The number has the page's ink, the mark its color.
+            number, _, mark = text.rpartition(" ")
+            axis.text(
+                x + (0.3 if number else 0),
+                y,
+                mark,
+                color=color,
+                ha="center",
+                va="center",
+                weight="bold",
+            )
+            if number:
+                axis.text(x - 0.06, y, number, ha="center", va="center")
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0, labelcolor=INK)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+class Verdict:
+    """What a check finds without a fault and with it, in words and colors."""
+
+    def __init__(self, name: str, without: bool, within: bool):
+        self.name = name.replace("_", " ")
+        self.sides = [
+            (without, "without the fault"),
+            (within, "with the fault"),
+        ]
+
+    def __repr__(self) -> str:
+        sides = ", ".join(
+            f"{TICK if holds else CROSS} {where}"
+            for holds, where in self.sides
+        )
+        return f"{self.name}: {sides}"
+
+    def _repr_html_(self) -> str:
+        sides = "".join(
+            f'<span style="border-color: {GREEN if holds else RED}">'
+            f"{'holds' if holds else 'broken'} {where}</span>"
+            for holds, where in self.sides
+        )
+        return (
+            f"<style>{STYLE}</style>"
+            f'<p class="verdict"><b>{escape(self.name)}</b><br>{sides}</p>'
+        )
 
 
 def switchboard(
-    pairs: Mapping[str, tuple[Image.Image, Image.Image]],
+    pairs: Mapping[str, Figure],
+    titles: Mapping[str, str],
     descriptions: Mapping[str, str],
     effects: Mapping[str, str],
 ) -> str:
     """Return HTML in which a reader chooses a fault and sees its pair.
 
-    For each fault: pairs, the picture without and with it; descriptions,
-    what goes wrong; effects, what the second picture shows.  No script:
-    radio buttons and a style sheet do it, so arrow keys work too.
+    For each fault: pairs, the drawing without and with it; titles, its name
+    for people; descriptions, what goes wrong; effects, what the second half
+    of the drawing shows.  No script: radio buttons and a style sheet do it,
+    so arrow keys work too.
     """
     choices, exhibits, rules = [], [], []
-    for number, (name, (right, wrong)) in enumerate(pairs.items()):
+    for number, (name, figure) in enumerate(pairs.items()):
         key = f"fault-{name}"
         checked = "" if number else " checked"
         choices.append(
             f'<label><input type="radio" name="fault" id="{key}"{checked}> '
-            f"{escape(name)}</label>"
+            f"{escape(titles[name])}</label>"
         )
         rules.append(
             f".museum:has(#{key}:checked) .{key} {{ display: block }}"
         )
+        shows = f"Left, as it should be; right: {effects[name]}"
         exhibits.append(
             f'<div class="exhibit {key}"><p>{escape(descriptions[name])}</p>'
-            '<div class="pair">'
-            + _figure(right, "without", "as it should be")
-            + _figure(wrong, "with the fault", effects[name])
-            + "</div></div>"
+            f'<img alt="{escape(shows)}" src="{_data_address(figure)}"></div>'
         )
     return (
         f"<style>{STYLE}{chr(10).join(rules)}</style>"
@@ -136,20 +270,27 @@ def switchboard(
     )
 
 
-def _figure(image: Image.Image, word: str, shows: str) -> str:
-    return (
-        f"<figure><figcaption>{word}</figcaption>"
-        f'<img alt="{word}: {escape(shows)}" src="{_data_address(image)}">'
-        "</figure>"
+def _data_address(figure: Figure) -> str:
+    """Return a figure as an address: a clear PNG of at most 256 colors."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=160)
+    pixels = Image.open(drawn).convert("RGBA")
+    pixels.quantize(256, Image.Quantize.FASTOCTREE).save(
+        small, "png", optimize=True
     )
-
-
-def _data_address(image: Image.Image) -> str:
-    """Return a picture as an address: a PNG of at most 256 colors."""
-    # This method keeps the colors of small segments; the default does not.
-    small = image.quantize(256, Image.Quantize.MAXCOVERAGE)
-    buffer = io.BytesIO()
-    small.save(buffer, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(
-        buffer.getvalue()
+        small.getvalue()
     ).decode("ascii")
+
+
+def changed_pixels(right: Prediction, wrong: Prediction) -> int:
+    """Count the pixels whose class differs between two predictions."""
+    return int((_classes(right) != _classes(wrong)).sum())
+
+
+def _classes(prediction: Prediction) -> np.ndarray:
+    ids = np.asarray(prediction.id_map)
+    classes = np.full(ids.shape, -1)
+    for segment in prediction.segments:
+        classes[ids == segment.id] = segment.label
+    return classes

@@ -6,6 +6,7 @@ Each function draws on one axis; `panels_figure` lays axes out and names them.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -52,8 +53,8 @@ def panels_figure(
     count = -(-len(panels) // columns)
     side = (WIDTH - (0.3 if rows else 0)) / columns
     lines = count if len(titles) > columns else 1
-    height = count * side * aspect + (0.25 * lines if titles else 0)
-    figure = book_figure(height + (0.55 if bar else 0))
+    height = count * side * aspect + (0.32 * lines if titles else 0)
+    figure = book_figure(height + (0.7 if bar else 0))
     axes = figure.subplots(count, columns, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -86,7 +87,8 @@ def heat_bar(
 def image_panel(axis: Axes, image: Tensor) -> None:
     """Draw a (3, H, W) uint8 image; pixels have their own coordinates."""
     _, height, width = image.shape
-    axis.imshow(image.permute(1, 2, 0), extent=(0, width, height, 0))
+    pixels = np.asarray(image.permute(1, 2, 0))
+    axis.imshow(pixels, extent=(0, width, height, 0))
 
 
 def segments_panel(
@@ -132,6 +134,14 @@ def heat_panel(
     axis.imshow(np.asarray(heat.detach()), HEAT, norm=norm, extent=extent)
     if segment is not None:
         outline(axis, np.asarray(segment), width=1.2)
+
+
+def calm(image: Tensor) -> Tensor:
+    """Return an image without its texture: small panels are clearer so."""
+    from scipy.ndimage import median_filter
+
+    gray = median_filter(image.float().mean(0).numpy(), 7) // 12 * 12
+    return torch.from_numpy(gray).expand(3, -1, -1)
 
 
 def box(

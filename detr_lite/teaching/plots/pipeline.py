@@ -55,9 +55,9 @@ the keys of the decoder's. The decoder reads memory with N object queries and
 gives d x N box embeddings, and from each a class and a box. Those that found
 something are kept. Their attention maps over memory, N x M x H/32 x W/32, go
 into the FPN-style CNN, together with src_proj and with Res4, Res3 and Res2.
-It gives mask logits, N x H/4 x W/4. The pixelwise argmax over them, with the classes, is the
-panoptic segmentation. The numbers 1 to 5 mark which question asks about
-which stage."""
+It gives mask logits, N x H/4 x W/4. The pixelwise argmax over them, with the
+classes, is the panoptic segmentation. The numbers 1 to 5 mark which question
+asks about which stage."""
 
 
 def pipeline_svg(lit: str = "") -> str:
