@@ -26,6 +26,23 @@ from detr_lite.teaching.plots.style import INK, book_figure
 
 FOUND, WRONG, MISSED = "#E69F00", "#CC79A7", "#56B4E9"
 STYLES = {FOUND: "-", WRONG: ":", MISSED: "--"}
+GRAIN, FUR = 150, 120  # dots per inch: detail makes large files
+# Of classes that nobody gave a color; safe for color-blind readers.
+COLORS = (
+    (213, 94, 0),
+    (0, 60, 90),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 114, 178),
+    (240, 228, 66),
+)
+
+
+def class_colors(count: int) -> list[list[int]]:
+    """Return colors for so many classes; after eight they come again."""
+    return [list(COLORS[i % len(COLORS)]) for i in range(count)]
 
 
 def outlined_panel(axis: Axes, sample: Sample, color: str = FOUND) -> None:
@@ -48,7 +65,7 @@ def opening_figure(sample: Sample, edge: int) -> Figure:
 
         return panel
 
-    return panels_figure(
+    figure = panels_figure(
         [
             marked(lambda axis: image_panel(axis, sample.image)),
             marked(lambda axis: outlined_panel(axis, sample)),
@@ -56,6 +73,8 @@ def opening_figure(sample: Sample, edge: int) -> Figure:
         ["the image", "what people drew in it"],
         columns=2,
     )
+    figure.set_dpi(GRAIN)
+    return figure
 
 
 def outcomes(
@@ -129,6 +148,7 @@ def outcomes_figure(
     figure = panels_figure(
         panels, columns=len(samples), rows=["image", "people", "model"]
     )
+    figure.set_dpi(GRAIN)
     names = {FOUND: "found", MISSED: "missed", WRONG: "wrong"}
     figure.legend(
         handles=[
@@ -187,7 +207,7 @@ def inside_figure(
     panels += [
         lambda a, m=mask: heat_panel(a, image, m, norm) for mask in masks
     ]
-    return panels_figure(
+    figure = panels_figure(
         panels,
         titles,
         columns=len(rows),
@@ -197,6 +217,8 @@ def inside_figure(
             "attention, as a fraction of its largest; mask probability",
         ),
     )
+    figure.set_dpi(GRAIN)
+    return figure
 
 
 def ranges_figure(
@@ -267,20 +289,29 @@ def batch_figure(images: Mapping[str, Tensor]) -> Figure:
         def draw(axis: Axes) -> None:
             axis.add_patch(
                 Rectangle(
-                    (0, 0), width, height, fc="none", ec=INK, hatch="//", lw=0
-                )
+                    (0, 0),
+                    width,
+                    height,
+                    fc="none",
+                    ec=INK,
+                    hatch="//",
+                    lw=0,
+                    zorder=-1,
+                )  # under the image
             )
             image_panel(axis, image)
             axis.set(xlim=(0, width), ylim=(height, 0))
 
         return draw
 
-    return panels_figure(
+    figure = panels_figure(
         [panel(image) for image in images.values()],
         [f"{n}, {i.shape[1]} x {i.shape[2]}" for n, i in images.items()],
         columns=3,
         aspect=height / width,
     )
+    figure.set_dpi(FUR)
+    return figure
 
 
 def as_sample(image: Tensor) -> Sample:
