@@ -1,5 +1,7 @@
 """The package's own exceptions: each message is one sentence for the user."""
 
+from collections.abc import Sequence
+
 
 class DetrLiteError(Exception):
     """Base of every error that a user can mend: the text says how.
@@ -17,6 +19,19 @@ class ImageError(DetrLiteError):
 
 class DataError(DetrLiteError):
     """A data set does not hold together; names the file or the segment."""
+
+
+class Problems(DataError):
+    """Several problems of a data set, each a sentence.
+
+    The message is the first of them, and how many others there are.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        others = len(problems) - 1
+        more = f" (and {others} other problems)" if others else ""
+        super().__init__(problems[0] + more)
+        self.problems = tuple(problems)
 
 
 class WeightsError(DetrLiteError):

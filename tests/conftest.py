@@ -3,6 +3,7 @@
 `tiny` things are small enough for dozens of forward passes a second.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import hypothesis
@@ -19,7 +20,11 @@ hypothesis.settings.register_profile(
     "suite", derandomize=True, deadline=None, max_examples=60
 )
 hypothesis.settings.register_profile(
-    "stress", deadline=None, max_examples=3000, print_blob=True
+    "stress",
+    deadline=None,
+    derandomize=False,
+    max_examples=3000,
+    print_blob=True,
 )
 hypothesis.settings.load_profile("suite")
 
@@ -40,6 +45,31 @@ def pytest_collection_modifyitems(items):
             SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
         )
     )
+
+
+_counts: Counter = Counter()
+
+
+@pytest.fixture
+def tally(request):
+    """Count what a test tries; the end of `make stress` says the sums."""
+    counts: Counter = Counter()
+    yield counts
+    request.node.user_properties.append(("tally", dict(counts)))
+
+
+def pytest_runtest_logreport(report):
+    """Add up what tests have counted, in whichever process."""
+    if report.when == "teardown":
+        for name, value in report.user_properties:
+            if name == "tally":
+                _counts.update(value)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say the sums."""
+    for name, count in sorted(_counts.items()):
+        terminalreporter.write_line(f"{count:,} {name}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,14 +1,17 @@
 """The benchmark compares like with like: all sides give the same."""
 
+import copy
 import json
 import mmap
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from support import CONFIG
+from torch.utils.flop_counter import FlopCounterMode
 
 from detr_lite.data.batch import pad_images
 from detr_lite.inference.model import build_model
@@ -98,6 +101,99 @@ def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
             assert case[side]["different_not_tied"] == 0
             apart = case["rounding"]["ours"] + case["rounding"][side]
             assert case[side]["widest_gap"] <= 2 * apart
+
+
+def narrowed_first(head, features, attention_maps, pyramid):
+    """Call transformers' mask head with the adapters before the copies."""
+    narrow = [
+        stage.fpn_adapter(level)
+        for stage, level in zip(head.fpn_stages, pyramid, strict=True)
+    ]
+    head = copy.deepcopy(head)
+    for stage in head.fpn_stages:
+        stage.fpn_adapter = torch.nn.Identity()
+    return head(features, attention_maps, narrow)
+
+
+@torch.no_grad()
+def test_transformers_runs_its_adapters_once_for_each_query():
+    """Which is why it takes longer than the original's way."""
+    torch.manual_seed(0)
+    head = bench.theirs(build_model(SMALL, bench.categories(20)), SMALL)
+    head = head.mask_head
+    maps = torch.rand(1, 5, SMALL.heads, 3, 4)
+    features = torch.randn(1, SMALL.width, 3, 4)
+    pyramid = [
+        torch.randn(1, stage.fpn_adapter.in_channels, 6 * 2**i, 8 * 2**i)
+        for i, stage in enumerate(head.fpn_stages)
+    ]
+    with FlopCounterMode(display=False) as counter:
+        theirs = head(features, maps, pyramid)
+    with FlopCounterMode(display=False) as fewer:
+        ours = narrowed_first(head, features, maps, pyramid)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    once = sum(
+        2 * stage.fpn_adapter.weight.numel() * level[0, 0].numel()
+        for stage, level in zip(head.fpn_stages, pyramid, strict=True)
+    )
+    apart = counter.get_total_flops() - fewer.get_total_flops()
+    assert apart == (5 - 1) * once
+
+
+def test_the_copies_explain_what_transformers_takes_beyond_the_original():
+    """Of the paper's model, as it was measured."""
+    case = json.loads(bench_tables.RESULTS.read_text())["inference_800x1066"]
+    for (ours, theirs), cost in zip(
+        (
+            [case[side][key] for side in ("reference", "transformers")]
+            for key in ("giga_multiply_adds", "growth_mb")
+        ),
+        (bench_tables.copies()[0], 1000 * bench_tables.copies()[1]),
+        strict=True,
+    ):
+        assert theirs - ours == pytest.approx(cost, rel=0.02)
+
+
+def marks(svg):
+    """Return the places of all marks and the texts of a chart."""
+    tree = ElementTree.fromstring(svg)
+    name = "{http://www.w3.org/2000/svg}"
+    circles = [float(c.get("cx")) for c in tree.iter(f"{name}circle")]
+    texts = [(float(t.get("x")), t.text) for t in tree.iter(f"{name}text")]
+    return circles, texts
+
+
+def test_a_chart_shows_each_sides_value_and_how_many_times_ours():
+    case = {
+        "ours": {"seconds": 0.1},
+        "reference": {"seconds": 1.0},
+        "transformers": {"seconds": 10.0},
+    }
+    shown = bench_tables.charts({"inference_480x640": case})
+    circles, texts = marks(shown["bench_times.svg"])
+    words = [text for _, text in texts]
+    assert {"0.10 s", "10.0\N{MULTIPLICATION SIGN}"} <= {*words}
+    assert "100.0\N{MULTIPLICATION SIGN}" in words
+    # A decade apart: ours stands on its tick, the last a decade short of the
+    # axis' end; its note begins right beside it.
+    ticks = {text: x for x, text in texts if text in ("0.1", "1", "10")}
+    assert circles[1] == pytest.approx(ticks["0.1"], abs=0.1)  # 0: the legend
+    (last,) = [x for x, text in texts if text.startswith("100.0")]
+    assert last - ticks["10"] == pytest.approx(10, abs=0.2)
+    assert marks(shown["bench_memory.svg"])[0] == circles[:1]
+
+
+def test_notes_without_room_for_two_become_one():
+    case = {
+        "ours": {"seconds": 0.1},
+        "reference": {"seconds": 1.0},
+        "transformers": {"seconds": 1.01},
+    }
+    shown = bench_tables.charts({"matcher_batch_64": case})
+    words = [text for _, text in marks(shown["bench_times.svg"])[1]]
+    times = "\N{MULTIPLICATION SIGN}"
+    assert f"10.0{times} / 10.1{times}" in words
+    assert f"10.0{times}" not in words
 
 
 def test_losses_layer_by_layer_are_those_of_all_layers_at_once():

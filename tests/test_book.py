@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import weave
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,9 @@ def code(notebook, number=0):
 
 def picture(notebook):
     """Return the first cell that draws."""
-    return next(c for c in notebook.cells if "mystnb" in c.metadata)
+    return next(
+        c for c in notebook.cells if "image" in c.metadata.get("mystnb", {})
+    )
 
 
 def test_the_book_is_what_its_texts_give(capsys):
@@ -183,7 +186,10 @@ def test_a_notebook_is_woven_and_run(tmp_path, capsys):
     stored = tmp_path / "01_small.ipynb"
     first = stored.read_bytes()
     cells = nbformat.reads(first.decode(), as_version=4).cells
-    assert cells[0].source.endswith("/blob/main/book/01_small.ipynb)")
+    branch = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"][
+        "branch"
+    ]
+    assert cells[0].source.endswith(f"/blob/{branch}/book/01_small.ipynb)")
     assert cells[1].metadata["tags"] == ["solution", "hide-cell"]
     assert cells[1].metadata["cellView"] == "form"
     assert cells[3].outputs[0].text == "3\n"

@@ -272,11 +272,11 @@ def test_the_command_counts_and_fails(folder, capsys):
     assert main(["check", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "4 pictures" in out
-    assert ": problems 0, " in out
+    assert "problems 0, " in out
     (folder / "panoptic" / "000001.png").unlink()
     assert main(["check", str(folder)]) == 1
     out = capsys.readouterr().out
     assert out.count("problem: ") == 1
     assert "000001.png is missing" in out
     assert "3 pictures" in out
-    assert ": problems 1, " in out
+    assert "problems 1, " in out

@@ -142,6 +142,39 @@ def test_a_wrong_label_image_is_refused(content, capsys, mode, size, words):
     refused(content, capsys, "labels/a.png", words)
 
 
+def test_all_problems_are_listed_in_one_run(content, capsys, tmp_path):
+    for name in ("b", "c"):
+        Image.new("RGB", (40, 30)).save(f"photos/{name}.png")
+    Image.new("L", (40, 20)).save("labels/c.png")  # and none for b
+    content["images"] += [
+        {"id": 4, "file_name": "b.png"},
+        {"id": 5, "file_name": "c.png"},
+        {"id": 6, "file_name": "gone.png"},
+    ]
+    good, point, stuff = content["annotations"]
+    point["segmentation"] = [[1, 1]]
+    stuff["category_id"] = 9
+    content["annotations"] += [
+        good | {"id": 80, "iscrowd": "maybe"},
+        good | {"id": 81, "image_id": 7},
+        good | {"id": 82, "segmentation": [[0, 0, 1e9, 0, 0, 9]]},
+    ]
+    assert converted(content) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for word in ("annotation 71", "annotation 72", "annotation 80",
+                 "annotation 81", "annotation 82", "labels/b.png",
+                 "labels/c.png", "gone.png"):  # fmt: skip
+        assert sum(word in line for line in lines) == 1, word
+    assert len(lines) == 8
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_broken_image_entry_is_said_once(content, capsys):
+    """Not once more for each of its instances."""
+    del content["images"][0]["file_name"]
+    refused(content, capsys, "image 0", "file_name")
+
+
 @pytest.mark.parametrize("text", ["{", "{}", "[3]"])
 def test_wrong_classes_are_refused(content, capsys, tmp_path, text):
     (tmp_path / "c.json").write_text(text)

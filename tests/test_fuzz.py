@@ -1,13 +1,13 @@
 """Whatever files hold, they are used or refused with a sentence, and soon.
 
 Sound files are changed at random: bytes of pictures, of weights and of zips,
-values of JSON.  `make stress` tries fifty times as many, and new ones each
-time; DETR_LITE_STRESS=20000 sets their number, for each test.
+values of JSON.  `make stress` tries 250 times as many, and new ones each
+time.
 """
 
+import gc
 import io
 import json
-import os
 import resource
 import struct
 import time
@@ -21,7 +21,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import CONFIG, TWO_CLASSES, randomized
+from support import CONFIG, TWO_CLASSES, randomized, sampled
 
 from detr_lite.data.coco.check import check_folder
 from detr_lite.data.coco.convert import convert
@@ -35,15 +35,14 @@ from detr_lite.inference.model import build_model
 from detr_lite.weights.reading import read_checkpoint
 from detr_lite.weights.writing import save_model
 
-# A file of a test is written again by each example.
-fuzzed = settings(suppress_health_check=list(HealthCheck))
-if os.environ.get("DETR_LITE_STRESS"):
-    fuzzed = settings(
-        fuzzed,
-        max_examples=int(os.environ["DETR_LITE_STRESS"]),
-        derandomize=False,
-        database=None,
-    )
+
+def fuzzed(test):
+    """Let a file of a test be written again by each of its examples.
+
+    In parts, so that processes share them, and `make stress` gets on.
+    """
+    parts = pytest.mark.parametrize("part", sampled(range(5), 1))
+    return parts(settings(suppress_health_check=list(HealthCheck))(test))
 
 
 @contextmanager
@@ -51,12 +50,15 @@ def used_or_refused():
     """No error but one of ours, a sentence; in 2 seconds and 1 GB."""
     began = time.process_time()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.disable()  # what lies about of other inputs would cost seconds
     try:
         yield
     except DetrLiteError as error:
         message = str(error)
         assert "\n" not in message
         assert len(message) < 5000
+    finally:
+        gc.enable()
     assert time.process_time() - began < 2
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 1_000_000  # kB
@@ -132,7 +134,8 @@ PICTURES = [
 
 @fuzzed
 @given(st.sampled_from(PICTURES), changes)
-def test_pictures(tmp_path_factory, content, edits):
+def test_pictures(tmp_path_factory, part, tally, content, edits):
+    tally["fuzzed inputs"] += 1
     path = _folder(tmp_path_factory) / "a.png"
     path.write_bytes(changed(content, edits))
     with used_or_refused():
@@ -233,7 +236,8 @@ PANOPTIC = {
 
 @fuzzed
 @given(json_like(PANOPTIC), st.none() | changes)
-def test_annotations(tmp_path_factory, content, edits):
+def test_annotations(tmp_path_factory, part, tally, content, edits):
+    tally["fuzzed inputs"] += 1
     folder = _folder(tmp_path_factory, "annotations")
     if not (folder / "images").exists():
         ids = np.zeros((9, 10, 3), np.uint8)
@@ -288,7 +292,8 @@ INSTANCES = {
     json_like(CATEGORIES) | st.just(CATEGORIES),
     st.booleans(),
 )
-def test_convert(tmp_path_factory, instances, classes, semantic):
+def test_convert(tmp_path_factory, part, tally, instances, classes, semantic):
+    tally["fuzzed inputs"] += 1
     folder = _folder(tmp_path_factory, "convert")
     if not (folder / "a.png").exists():
         Image.new("RGB", (10, 9), "red").save(folder / "a.png")
@@ -339,7 +344,8 @@ TWO_CLASSES_OF_8 = [
 
 @fuzzed
 @given(st.sampled_from(["new.pth", "old.pth", "m.safetensors"]), changes)
-def test_bytes_of_weights(tmp_path_factory, weights, name, edits):
+def test_bytes_of_weights(tmp_path_factory, part, tally, weights, name, edits):
+    tally["fuzzed inputs"] += 1
     content = (weights / name).read_bytes()
     if name == "m.safetensors":  # the header, not the numbers
         size = 8 + struct.unpack("<Q", content[:8])[0]
@@ -356,7 +362,10 @@ def test_bytes_of_weights(tmp_path_factory, weights, name, edits):
 
 @fuzzed
 @given(st.data())
-def test_configurations_of_weights(tmp_path_factory, weights, data):
+def test_configurations_of_weights(
+    tmp_path_factory, part, tally, weights, data
+):
+    tally["fuzzed inputs"] += 1
     content = (weights / "m.safetensors").read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
@@ -390,7 +399,8 @@ ZIPS = [
 
 @fuzzed
 @given(st.sampled_from(ZIPS), changes)
-def test_zips(tmp_path_factory, content, edits):
+def test_zips(tmp_path_factory, part, tally, content, edits):
+    tally["fuzzed inputs"] += 1
     folder = _folder(tmp_path_factory, "zips")
     inside = folder / "inside"
     inside.mkdir(exist_ok=True)
@@ -411,7 +421,8 @@ def test_zips(tmp_path_factory, content, edits):
 @given(
     st.recursive(odd, lambda x: st.lists(x) | st.dictionaries(st.text(), x))
 )
-def test_json(tmp_path_factory, content):
+def test_json(tmp_path_factory, part, tally, content):
+    tally["fuzzed inputs"] += 1
     path = _folder(tmp_path_factory) / "a.json"
     path.write_text(json.dumps(content))
     with used_or_refused():

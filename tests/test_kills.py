@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,106 +18,133 @@ TESTS = Path(__file__).parent
 pytestmark = pytest.mark.stress
 
 TRAIN = """
-import sys
-from pathlib import Path
-from two_processes import run
-folder = Path(sys.argv[2])
-run(folder, resume=(folder / "checkpoint.pt").exists())
+from support import TINY
+from detr_lite.data.scenes import SceneSplit
+from detr_lite.training.recipes import Engine
+folder, split = Path(arguments[0]), SceneSplit(7, 8)
+detr_lite.training.train.train(
+    TINY, split, split, folder, (folder / "checkpoint.pt").exists(),
+    log_every=2, evaluations=1, checkpoint_seconds=0,
+    engine=Engine(workers=int(arguments[1])),
+)
 """
 COMMAND = """
-import sys
 from detr_lite.cli.main import main
-sys.exit(main(sys.argv[2:]))
+assert main(arguments) == 0
 """
+# The argument says when: after so many seconds, or in so many-eth writing of
+# a checkpoint, half of which is written then.
 KILL = """
-import os, signal, sys, threading, torch
+import os, signal, sys, threading, time, torch
+from pathlib import Path
 import detr_lite.training.train, detr_lite.inference.loading
 torch.set_num_threads(1)
-end = os.getpid(), signal.SIGKILL
-timer = threading.Timer(float(sys.argv[1]), os.kill, end)
-timer.daemon = True
-timer.start()
+kind, moment, *arguments = sys.argv[1:]
+def kill(): os.kill(os.getpid(), signal.SIGKILL)
+if kind == "seconds":
+    timer = threading.Timer(float(moment), kill)
+    timer.daemon = True
+    timer.start()
+else:
+    whole, left = Path.write_bytes, [int(moment)]
+    def write(path, content):
+        left[0] -= "checkpoint" in path.name
+        if left[0] == 0:
+            whole(path, bytes(content)[: len(content) // 2])
+            kill()
+        return whole(path, content)
+    Path.write_bytes = write
+began = time.monotonic()
+"""
+END = """
+print("seconds", time.monotonic() - began)
 """
 
 
-def ends(code: str, seconds: float, *arguments) -> bool:
-    """Run code that is killed after some seconds; return if it ended."""
+def ended(code: str, kind: str, moment, *arguments) -> float | None:
+    """Run code that is killed; return its seconds, or None if it was."""
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    words = [kind, moment, *arguments]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            KILL + code,
-            str(seconds),
-            *map(str, arguments),
-        ],
+        [sys.executable, "-c", KILL + code + END, *map(str, words)],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode == 0
-
-
-def seconds_of(code: str, *arguments) -> float:
-    start = time.monotonic()
-    assert ends(code, 10**6, *arguments)
-    return time.monotonic() - start
+    return None if done.returncode else float(done.stdout.split()[-1])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what a folder shows; what starts with a dot is left over."""
+    """Return what a folder holds."""
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in folder.rglob("*")
-        if p.is_file() and ".unfinished-" not in p.as_posix()
+        if p.is_file()
     }
 
 
-def log(folder: Path) -> list[dict]:
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    return [json.loads(line) | {"seconds": 0} for line in lines]
+def told_of(folder: Path) -> dict:
+    """Return what a folder of a run holds, but for the seconds it took."""
+    files = contents(folder)
+    lines = files.pop("log.jsonl").decode().splitlines()
+    return files | {"log": [json.loads(x) | {"seconds": 0} for x in lines]}
 
 
 @pytest.fixture(scope="module")
 def whole(_cache, tmp_path_factory):
-    """A run that nothing stops, and the seconds that it took."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, seconds_of(TRAIN, folder)
+    """For each number of workers, a run that nothing stops, and its time."""
+    made = {}
+    for workers in (0, 2):
+        folder = tmp_path_factory.mktemp("whole")
+        seconds = ended(TRAIN, "seconds", 10**6, folder, workers)
+        made[workers] = told_of(folder), seconds
+    return made
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["seconds", "checkpoint"])
+@pytest.mark.parametrize("seed", range(6))
 def test_a_run_killed_again_and_again_ends_at_the_same_weights(
-    whole, tmp_path, seed
+    whole, tmp_path, tally, workers, kind, seed
 ):
-    folder, seconds = whole
-    moments, patience = random.Random(seed), 1.0
-    while not ends(TRAIN, patience * moments.uniform(0, seconds), tmp_path):
-        patience *= 1.2  # on a busy machine a run takes longer than that one
-    for name in ("model.safetensors", "recipe.json"):
-        mine, theirs = tmp_path / name, folder / name
-        assert mine.read_bytes() == theirs.read_bytes()
-    assert log(tmp_path) == log(folder)
+    (wanted, seconds), random_ = whole[workers], random.Random(seed)
+    for patience in range(100):
+        moment = random_.randint(1, 6)
+        if kind == "seconds":  # more from time to time, if it is too little
+            moment = random_.uniform(0, seconds) * (1 + patience / 10)
+        if ended(TRAIN, kind, moment, tmp_path, workers) is not None:
+            break
+        tally["kills of a training run"] += 1
+    assert told_of(tmp_path) == wanted
 
 
 PREDICT = ["predict", str(TESTS.parent / "data/scenes/images"), "--out"]
+SCENES = ["scenes", "--count", "300", "--out"]
 
 
-@pytest.fixture(scope="module")
-def predicted(tmp_path_factory):
-    """What predict writes, and the seconds that it takes."""
-    folder = tmp_path_factory.mktemp("predicted")
-    seconds = seconds_of(COMMAND, *PREDICT, folder)
-    return contents(folder), seconds
+@pytest.fixture(scope="module", params=[PREDICT, SCENES], ids=lambda p: p[0])
+def written(request, tmp_path_factory):
+    """A command, what it writes, and the seconds that it takes."""
+    folder = tmp_path_factory.mktemp("written")
+    seconds = ended(COMMAND, "seconds", 10**6, *request.param, folder)
+    return request.param, contents(folder), seconds
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_command_leaves_whole_files_and_runs_again(
-    predicted, tmp_path, seed
+    written, tmp_path, tally, seed
 ):
-    wanted, seconds = predicted
-    ends(COMMAND, random.Random(seed).uniform(0, seconds), *PREDICT, tmp_path)
-    assert contents(tmp_path).items() <= wanted.items()
-    assert ends(COMMAND, 10**6, *PREDICT, tmp_path)
+    words, wanted, seconds = written
+    moment = random.Random(seed).uniform(0, seconds)
+    if ended(COMMAND, "seconds", moment, *words, tmp_path) is None:
+        tally["kills of other commands"] += 1
+        shown = {
+            name: content
+            for name, content in contents(tmp_path).items()
+            if ".unfinished-" not in name and not name.endswith(".lock")
+        }
+        assert shown.items() <= wanted.items()
+        ended(COMMAND, "seconds", 10**6, *words, tmp_path)
     assert contents(tmp_path) == wanted

@@ -129,6 +129,18 @@ def test_names_and_shapes_are_the_originals():
     assert found == wanted
 
 
+def test_queries_start_from_a_normal_distribution():
+    """Of mean 0 and standard deviation 1: 68 % lie within that."""
+    torch.manual_seed(0)
+    config = replace(CONFIG, num_queries=400)
+    model = build_model(config, SCENE_CATEGORIES)
+    queries = model.detr.query_embed.weight
+    assert queries.mean().item() == pytest.approx(0, abs=0.02)
+    assert queries.std().item() == pytest.approx(1, abs=0.02)
+    within = (queries.abs() < 1).float().mean().item()
+    assert within == pytest.approx(0.6827, abs=0.02)
+
+
 def test_dc5_has_the_same_names_and_shapes():
     found = {
         n: tuple(t.shape)

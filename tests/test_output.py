@@ -33,6 +33,10 @@ def names(folder):
     return sorted(p.name for p in folder.rglob("*"))
 
 
+def files(folder):
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
 def test_files_appear_when_all_are_written(tmp_path):
     with staged(tmp_path / "a" / "b") as stage:
         (stage / "inner").mkdir()
@@ -182,6 +186,64 @@ def test_what_a_killed_command_left_is_no_result(tmp_path):
         staged(tmp_path / "a", "predict", new=True),
     ):
         pass
+
+
+MOVING = """
+import os, pathlib, sys
+from detr_lite.files.output import staged
+whole = pathlib.Path.replace
+def replace(self, target):
+    if self.name == sys.argv[2]:
+        os.kill(os.getpid(), 9)
+    whole(self, target)
+pathlib.Path.replace = replace
+with staged(sys.argv[1], "scenes", new=True) as stage:
+    for name in ("images/1.png", "images/2.png", "panoptic/1.png", "z.json"):
+        (stage / name).parent.mkdir(exist_ok=True)
+        (stage / name).write_text("of the first run")
+"""
+
+
+@pytest.mark.parametrize("moment", ["1.png", "2.png", "z.json"])
+def test_files_that_a_killed_run_has_moved_are_cleared_away(tmp_path, moment):
+    """By the next run that wants a new folder; nothing else is."""
+    folder = tmp_path / "new"
+    done = subprocess.run([sys.executable, "-c", MOVING, folder, moment])
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "images" / "1.png").exists() == (moment != "1.png")
+    with staged(folder, "scenes", new=True) as stage:
+        (stage / "3.png").write_text("of the second run")
+    assert files(folder) == [MARKER, "3.png"]
+
+
+@pytest.mark.parametrize("mine", ["mine", "images/mine"])
+def test_with_anything_else_there_the_folder_is_refused(tmp_path, mine):
+    folder = tmp_path / "new"
+    subprocess.run([sys.executable, "-c", MOVING, folder, "z.json"])
+    (folder / mine).write_text("mine")
+    with (
+        pytest.raises(OutputError, match="not an empty folder"),
+        staged(folder, "scenes", new=True),
+    ):
+        pass
+    assert (folder / mine).read_text() == "mine"
+    (folder / mine).unlink()
+    with staged(folder, "scenes", new=True) as stage:
+        (stage / "3.png").write_text("of the second run")
+    assert files(folder) == [MARKER, "3.png"]
+
+
+def test_a_list_of_moves_leads_nowhere_else(tmp_path):
+    folder, mine = tmp_path / "new", tmp_path / "mine"
+    mine.write_text("mine")
+    stage = folder / ".unfinished-abc"
+    stage.mkdir(parents=True)
+    (stage / "waiting").touch()
+    (stage / ".moves").write_text(f"waiting\0../mine\0{mine}\0..")
+    with staged(folder, "scenes", new=True) as stage:
+        (stage / "one.txt").touch()
+    assert mine.read_text() == "mine"
+    assert names(folder) == [MARKER, "one.txt"]
 
 
 def test_two_commands_cannot_enter_one_folder(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_the_promised_limits_are_those_of_the_code():
     assert batches.STALLED == 10 * 60
     assert "ten minutes without a batch" in limits
     assert len({*images.FORMATS.values()}) == 6
-    assert "pictures in six formats" in page("promises")
+    assert "images in six formats" in page("promises")
 
 
 def test_each_promise_names_the_tests_that_keep_it():
@@ -215,7 +215,7 @@ def test_shapes_on_the_page_are_those_of_a_running_model(
     values = {letter: str(number) for letter, number in wanted.items()}
     values |= {"S": str(kept), "(K + 1)": str(config.num_classes + 1)}
     for name, formula, *_ in rows("Tensors"):
-        parts = formula.removesuffix(" of the picture").split(TIMES)
+        parts = formula.removesuffix(" of the image").split(TIMES)
         for part, number in zip(parts, told[name], strict=False):
             if part[0].isupper() or part in values:
                 assert values[part] == str(number), name
@@ -315,6 +315,15 @@ def test_the_page_shows_what_was_measured(tables):
     on_a_gpu = tool.read(tool.GPU_RESULTS)
     assert text == tool.filled(text, results, on_a_gpu)
     assert "\n| --- | --- |" in text
+
+
+def test_the_pages_charts_show_what_was_measured(tables):
+    tool, results = tables
+    charts = tool.charts(results)
+    assert charts
+    for file, svg in charts.items():
+        assert (tool.CHARTS / file).read_text("utf-8") == svg
+        assert page("fast_and_exact").count(f"_assets/{file}") == 1
 
 
 def test_a_table_follows_its_figures(tables):

@@ -1,17 +1,23 @@
-"""Pictures of masks and losses, read back from the figures."""
+"""Figures of masks and losses, read back."""
 
 import matplotlib.colors
 import numpy as np
 import pytest
 import torch
 
-from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
-from detr_lite.teaching.plots.masks import (
-    argmax_figure,
-    focal_figure,
-    stages_figure,
-    target_figure,
-)
+from detr_lite import load_model
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES
+from detr_lite.teaching.plots import masks
+from detr_lite.teaching.plots.style import WIDTH
+
+
+@pytest.fixture(scope="module")
+def seen(scenes):
+    """A prediction, and its segments' mask logits in their order."""
+    model = load_model("scenes", "cpu")
+    prediction = model.predict(scenes[0].image)
+    logits = torch.randn(len(prediction.segments), 24, 24)
+    return prediction, logits
 
 
 def panels(figure):
@@ -19,29 +25,35 @@ def panels(figure):
     return [axis for axis in figure.axes if axis.images]
 
 
+def names(axis):
+    return sorted(text.get_text() for text in axis.texts)
+
+
 def test_boxes_of_things_are_solid_and_of_stuff_dashed(scenes):
     sample = scenes[0]
-    _, right = panels(target_figure(sample, scenes.categories))
-    styles = [patch.get_linestyle() for patch in right.patches]
-    isthing = [scenes.categories[i].isthing for i in sample.labels]
-    assert styles.count("-") == sum(isthing)
-    assert styles.count("--") == len(isthing) - sum(isthing)
-    names = sorted(text.get_text() for text in right.texts)
-    assert names == sorted(scenes.categories[i].name for i in sample.labels)
+    things, stuff, both = panels(masks.kinds_figure(sample, scenes.categories))
+    named = {True: [], False: []}
+    for label in sample.labels:
+        category = scenes.categories[label]
+        named[category.isthing].append(category.name)
+    for axis, isthing, style in ((things, True, "-"), (stuff, False, "--")):
+        styles = [patch.get_linestyle() for patch in axis.patches]
+        assert styles == [style] * len(named[isthing])
+        assert names(axis) == sorted(named[isthing])
+    assert names(both) == sorted(named[True] + named[False])
 
 
 def test_boxes_of_things_are_tight(scenes):
     sample = scenes[0]
-    _, right = panels(target_figure(sample, scenes.categories))
-    things = [
+    axis, *_ = panels(masks.kinds_figure(sample, scenes.categories))
+    numbers = [
         int(number)
         for number, label in zip(
             sample.segment_ids, sample.labels, strict=True
         )
         if scenes.categories[label].isthing
     ]
-    boxes = [p for p in right.patches if p.get_linestyle() == "-"]
-    for number, box in zip(things, boxes, strict=True):
+    for number, box in zip(numbers, axis.patches, strict=True):
         rows, columns = np.nonzero(sample.id_map.numpy() == number)
         drawn = (*box.get_xy(), box.get_width(), box.get_height())
         tight = (
@@ -53,69 +65,91 @@ def test_boxes_of_things_are_tight(scenes):
         assert drawn == pytest.approx(tight, abs=1e-3)
 
 
+def test_the_steps_end_with_the_segments_in_their_colors(seen):
+    prediction, logits = seen
+    image, boxes, mask, answer = panels(masks.steps_figure(prediction, logits))
+    assert len(boxes.patches) == len(prediction.segments)
+    things = [
+        s for s in prediction.segments if SCENE_CATEGORIES[s.label].isthing
+    ]
+    largest = max(things, key=lambda segment: segment.area)
+    row = prediction.segments.index(largest)
+    drawn = mask.images[-1].get_array()
+    assert np.allclose(drawn, logits[row].sigmoid())
+    colors = answer.images[0].get_array()
+    for segment in prediction.segments:
+        shown = colors[np.asarray(prediction.id_map) == segment.id]
+        assert (shown == SCENE_CATEGORIES[segment.label].color).all()
+    assert image.images
+
+
+def test_phases_say_what_learns_and_what_is_frozen():
+    (axis,) = masks.phases_figure().axes
+    words = [text.get_text() for text in axis.texts]
+    assert words.count("learns") == 5
+    assert words.count("frozen") == 4
+    assert words.count("not used") == 1
+
+
 def test_the_focal_curves_are_the_losses():
-    (axis,) = focal_figure().axes
+    (axis,) = masks.focal_figure().axes
     curves = {line.get_label(): line.get_xydata() for line in axis.lines}
     at = 49  # the probability 1/2
     ce = curves["cross-entropy"][at]
-    assert ce == pytest.approx([0.5, np.log(2)], rel=1e-4)
-    inside = curves["focal, pixel of the segment"][at, 1]
-    outside = curves["focal, pixel of the background"][at, 1]
-    assert inside == pytest.approx(0.25 * 0.25 * np.log(2), rel=1e-4)
-    assert outside == pytest.approx(3 * inside, rel=1e-4)
+    assert ce == pytest.approx((0.5, np.log(2)), rel=1e-4)
+    for name, alpha in (("segment", 0.25), ("background", 0.75)):
+        focal = curves[f"focal, pixel of the {name}"][at]
+        assert focal == pytest.approx((0.5, alpha / 4 * np.log(2)), rel=1e-4)
 
 
-def test_stages_are_rows_of_probabilities():
-    logits = torch.zeros(2, 4, 4)
-    logits[0, 0, 0] = 20
-    outlines = torch.zeros(2, 8, 8, dtype=torch.bool)
-    outlines[:, :4] = True
-    stages = {"before": -logits, "after": logits}
-    figure = stages_figure(stages, ["sky", "ball"], outlines)
-    axes = panels(figure)
-    assert len(axes) == 4
-    assert [a.get_title() for a in axes[:2]] == ["sky", "ball"]
-    assert [axes[i].get_ylabel() for i in (0, 2)] == ["before", "after"]
-    corners = [a.images[0].get_array()[0, 0] for a in axes]
-    assert corners == pytest.approx([0, 0.5, 1, 0.5], abs=1e-6)
-    assert all(a.images[0].get_clim() == (0, 1) for a in axes)
-    plain = stages_figure(stages, ["sky", "ball"])
-    assert len(figure.axes) == len(plain.axes)
-    assert axes[0].collections
-    assert not panels(plain)[0].collections
+def test_stages_are_rows_of_probabilities(scenes):
+    image, truths = scenes[0].image, torch.zeros(2, 96, 96, dtype=torch.bool)
+    truths[:, 10:50, 10:50] = True
+    stages = {"before": torch.zeros(2, 24, 24), "after": torch.ones(2, 24, 24)}
+    figure = masks.stages_figure(image, stages, ["ball", "sky"], truths)
+    shown = panels(figure)
+    assert len(shown) == 4
+    assert [axis.get_title() for axis in shown[:2]] == ["ball", "sky"]
+    assert [shown[0].get_ylabel(), shown[2].get_ylabel()] == [*stages]
+    for axis, logits in zip(shown, (0, 0, 1, 1), strict=True):
+        expected = torch.tensor(float(logits)).sigmoid().item()
+        assert np.allclose(axis.images[-1].get_array(), expected)
 
 
-def test_the_last_panel_shows_who_wins():
-    logits = torch.full((3, 4, 4), -5.0)
-    logits[0, :2], logits[1, 2:, :2], logits[2, 2:, 2:] = 5, 5, 5
-    figure = argmax_figure(
-        logits, [SKY, BALL, BALL], [4, 7, 9], SCENE_CATEGORIES, (8, 8)
+def test_the_last_panel_shows_who_wins(seen):
+    prediction, logits = seen
+    *shown, last = panels(masks.argmax_figure(prediction, logits))
+    assert len(shown) == len(logits)
+    for axis, segment in zip(shown, prediction.segments, strict=True):
+        name = SCENE_CATEGORIES[segment.label].name
+        assert axis.get_title() == f"query {segment.query}: {name}"
+    assert last.get_title() == "who wins"
+    assert last.images[0].get_array().shape == (96, 96, 3)
+
+
+def test_matches_are_named_with_their_iou():
+    true = torch.tensor([[0, 0], [1, 1]])
+    found = torch.tensor([[0, 1], [1, 1]])
+    figure = masks.quality_figure(
+        true, found, [0.5, 0.75], ["sky", "ball"], SCENE_CATEGORIES
     )
-    *masks, last = panels(figure)
-    assert [a.get_title() for a in masks] == [
-        "query 4: sky",
-        "query 7: ball",
-        "query 9: ball",
-    ]
-    limits = {a.images[0].get_clim() for a in masks}
-    assert limits == {(-20, 20)}
-    drawn = np.asarray(last.images[0].get_array())
-    assert tuple(drawn[0, 0]) == SCENE_CATEGORIES[SKY].color
-    assert tuple(drawn[7, 0]) == SCENE_CATEGORIES[BALL].color
-    assert (drawn[7, 7] >= drawn[7, 0]).all()
-    assert tuple(drawn[7, 7]) != tuple(drawn[7, 0])
+    left, right, table = figure.axes
+    color = matplotlib.colors.to_rgb(
+        np.array(SCENE_CATEGORIES[BALL].color) / 255
+    )
+    assert np.allclose(left.images[0].get_array()[1, 1], color)
+    assert np.allclose(right.images[0].get_array()[0, 1], color)
+    words = [text.get_text() for text in table.texts]
+    assert words == ["sky: IoU 0.50, FP and FN", "ball: IoU 0.75, TP"]
 
 
-def test_pictures_fit_the_page(scenes):
-    logits = torch.randn(9, 4, 4)
-    figures = [
-        target_figure(scenes[0], scenes.categories),
-        focal_figure(),
-        stages_figure({"a": logits, "b": logits}, list("123456789")),
-        argmax_figure(logits, [0] * 9, range(9), SCENE_CATEGORIES, (8, 8)),
-    ]
-    for figure in figures:
-        width, height = figure.get_size_inches()
-        assert width <= 7
-        assert height <= 4
-        assert matplotlib.colors.to_rgba(figure.get_facecolor())[3] == 1
+def test_figures_are_as_wide_as_the_column(scenes, seen):
+    for figure in (
+        masks.kinds_figure(scenes[0], scenes.categories),
+        masks.steps_figure(*seen),
+        masks.argmax_figure(*seen),
+        masks.phases_figure(),
+        masks.focal_figure(),
+    ):
+        assert figure.get_figwidth() == WIDTH
+        assert figure.get_facecolor()[3] == 0

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
@@ -262,3 +263,16 @@ def test_supervision_gets_boxes_masks_and_names(prediction, monkeypatch):
     ):
         assert mask.sum() == segment.area
         assert name == SCENE_CATEGORIES[segment.label].name
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_image_is_read_without_a_thread(tiny_model, picture, count):
+    here, places = threading.current_thread(), []
+
+    def read(image):
+        places.append(threading.current_thread())
+        return image
+
+    found = list(tiny_model.predict_each([picture] * count, read=read))
+    assert len(found) == len(places) == count
+    assert (places == [here]) == (count == 1)

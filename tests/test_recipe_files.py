@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import Distribution, PackageNotFoundError
 
 import pytest
 import torch
 from support import TINY
 
+import detr_lite
 from detr_lite.cli.main import main
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SceneSplit
@@ -50,6 +52,39 @@ def test_every_preset_comes_back_from_its_file(name, tmp_path, scenes):
     assert file.start == "mine.pth"
     assert file.data["training"] == fingerprint(scenes)
     assert set(json.loads(path.read_text())["versions"]) > {"python", "torch"}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_recipe_of_before_says_how_images_were_padded(
+    exact, tmp_path, scenes
+):
+    """By its model alone: both were one switch, and on by default."""
+    model = replace(TINY.model, exact_padding=exact)
+    recipe = replace(TINY, model=model, exact_padding=not exact)
+    path = tmp_path / "recipe.json"
+    text = recipe_json(recipe, Engine(), scenes, scenes, None)
+    path.write_text(text)
+    assert read_recipe(path).recipe == recipe
+    content = json.loads(text)
+    del content["recipe"]["exact_padding"]
+    path.write_text(json.dumps(content))
+    assert read_recipe(path).recipe == replace(recipe, exact_padding=exact)
+
+
+def test_a_recipe_is_written_by_a_package_that_is_not_installed(
+    monkeypatch, scenes
+):
+    """Such as one found by PYTHONPATH."""
+    found = Distribution.from_name
+
+    def from_name(name):
+        if name.startswith("detr"):
+            raise PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(Distribution, "from_name", from_name)
+    text = recipe_json(TINY, Engine(), scenes, scenes, None)
+    assert json.loads(text)["versions"]["detr-lite"] == detr_lite.__version__
 
 
 def test_a_run_is_done_again_from_its_recipe(tmp_path, capsys):

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import measure
+import numpy as np
 import pytest
 
 from detr_lite import load_model
+from detr_lite.data.batch import collate
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
@@ -50,10 +52,18 @@ def test_readme_tables_are_the_measured_ones():
     assert measure.tables(measure.read_results()) in readme
 
 
-def test_the_table_of_ablations_in_chapter_6_is_the_measured_one():
+def test_the_ablations_in_chapter_6_are_the_measured_ones():
     text = (ROOT / "book/text/06_train_and_evaluate.md").read_text("utf-8")
-    table = measure.ablations(measure.read_results())
+    results = measure.read_results()
+    table, rows = measure.ablations(results), measure.ablation_rows(results)
     assert f"<!-- ablations -->\n{table}\n<!-- /ablations -->" in text
+    assert f"# As measured:\n{rows}\n# A dot is a seed." in text
+
+
+def test_the_table_of_nuclei_in_chapter_7_is_the_measured_one():
+    text = (ROOT / "book/text/07_real_images.md").read_text("utf-8")
+    table = measure.nuclei_table(measure.read_results())
+    assert f"<!-- nuclei -->\n{table}\n<!-- /nuclei -->" in text
 
 
 def test_manifest_describes_every_shipped_file():
@@ -81,3 +91,24 @@ def test_small_split_is_the_start_of_the_validation_split():
         assert (mine.image == theirs.image).all()
         assert (mine.id_map == theirs.id_map).all()
         assert (mine.labels == theirs.labels).all()
+
+
+def test_the_film_shows_two_scenes_at_sixteen_steps():
+    path = ROOT / "data" / "film.npz"
+    assert path.stat().st_size < 1_000_000
+    film = np.load(path)
+    counts = [len(film[f"{phase}_steps"]) for phase in ("boxes", "masks")]
+    assert sum(counts) == 16
+    assert len(film["scenes"]) == film["boxes_boxes"].shape[1] == 2
+
+
+def test_the_film_ends_with_the_shipped_weights():
+    film, model = (
+        np.load(ROOT / "data" / "film.npz"),
+        load_model("scenes", "cpu"),
+    )
+    split = SceneSplit(VALIDATION_SEED, 32)
+    for row, index in enumerate(film["scenes"]):
+        boxes = model.detr(collate([split[int(index)]]).images).boxes[0]
+        last = film["masks_boxes"][-1, row]
+        assert last == pytest.approx(boxes.detach().numpy(), abs=2e-3)

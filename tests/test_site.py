@@ -5,6 +5,7 @@ The browser is Chromium; tests/browsing.py says which.
 
 import functools
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -84,7 +85,9 @@ def small(tmp_path):
 def test_a_warning_fails_the_build(small, tmp_path):
     root = small(
         "# Page\n\n[one](no_such_page.md)\n\n[two](no_other_page.md)\n\n"
-        "$\\nosuchcommand{x}$ and $\\frac{1}{$ and [three](#no-heading)\n"
+        "$\\nosuchcommand{x}$ and $\\frac{1}{$ and [three](#no-heading)\n\n"
+        'Which?\n\n1. This.\n2. That.\n\n<details class="question">\n\n'
+        "1. **No.**\n2. **Neither.**\n\n</details>\n"
     )
     out = tmp_path / "out"
     (out / "html").mkdir(parents=True)
@@ -96,6 +99,7 @@ def test_a_warning_fails_the_build(small, tmp_path):
     assert "no-heading" in done.stderr
     assert "TeX cannot be shown: \\nosuchcommand{x}" in done.stderr
     assert "TeX cannot be shown: \\frac{1}{" in done.stderr
+    assert "a question of 2 choices has 2 explanations, and 0" in done.stderr
     # The site that was there stays.
     assert [p.name for p in out.rglob("*")] == ["html", "old"]
 
@@ -238,14 +242,19 @@ def test_the_report_button_names_the_page(page, soup):
 @pytest.mark.parametrize("page", PAGES)
 def test_colab_opens_the_notebooks(page, soup):
     links = soup(f"{page}.html").select('a[href*="colab.research"]')
-    if page not in CHAPTERS:
+    if page not in (*CHAPTERS, "index"):
         assert not links
         return
-    assert len(links) >= 2  # the theme's button, and the chapter's own
+    if page != "index":  # the theme's button, and the chapter's own
+        assert len(links) >= 2
     (address,) = {link["href"] for link in links}
     place = REPOSITORY.removeprefix("https://github.com/")
-    start = f"https://colab.research.google.com/github/{place}/blob/main/"
-    assert address == f"{start}book/{page}.ipynb"
+    branch = SETTINGS["repository"]["branch"]
+    start = f"https://colab.research.google.com/github/{place}/blob/{branch}/"
+    assert (
+        address
+        == f"{start}book/{CHAPTERS[0] if page == 'index' else page}.ipynb"
+    )
     assert (ROOT / address.removeprefix(start)).is_file()
 
 
@@ -379,3 +388,29 @@ def test_the_search_finds_a_term(address, browser):
     hit = view.locator('#search-results a[href^="glossary.html"]').first
     hit.wait_for(timeout=20_000)
     view.close()
+
+
+def test_the_front_page_begins_with_chapter_1_and_what_was_measured(soup):
+    page = soup("index.html")
+    start, colab = page.select(".begin a")
+    assert start["href"] == "01_encoded_image.html"
+    assert colab["href"].endswith("/book/01_encoded_image.ipynb")
+    assert colab["href"].startswith("https://colab.research.google.com/")
+    measured = json.loads((ROOT / "tools" / "measured.json").read_text())
+    shown = [value.text for value in page.select(".measured dt")]
+    assert float(shown[0]) == pytest.approx(
+        measured["shipped"]["pq"], abs=5e-4
+    )
+    milliseconds = float(shown[1].removesuffix(" ms"))
+    kept = measured["inference"]["milliseconds"]
+    assert milliseconds == pytest.approx(kept, abs=0.5)
+
+
+def test_each_chapter_has_a_card_with_its_title_and_a_picture(site, soup):
+    cards = soup("index.html").select("a.chapter-card")
+    stems = [card["href"].removesuffix(".html") for card in cards]
+    assert stems == [p.stem for p in sorted((ROOT / "book").glob("*.ipynb"))]
+    for card in cards:
+        heading = soup(card["href"]).find("h1").find(string=True)
+        assert card.strong.text == heading
+        assert (site / card.img["src"]).stat().st_size > 1000

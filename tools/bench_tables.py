@@ -1,29 +1,36 @@
-"""The tables of book/fast_and_exact.md, of what the benchmarks measured.
+"""The tables and charts of book/fast_and_exact.md, of what was measured.
 
-python tools/bench_tables.py    put them between the marks of the page
+python tools/bench_tables.py    put the tables between the marks of the page,
+                                and the charts beside it
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from bench_charts import Row, dots  # noqa: E402
+
 RESULTS = ROOT / "tools" / "bench.json"
 GPU_RESULTS = ROOT / "tools" / "bench_gpu.json"
 PAGE = ROOT / "book" / "fast_and_exact.md"
+CHARTS = ROOT / "book" / "_assets"
 CASES = {
-    "inference_480x640": "picture to ids, 480x640",
-    "inference_480x640_batch_4": "four pictures to ids, 480x640",
-    "inference_800x1066": "picture to ids, 800x1066",
-    "inference_800x1066_batch_4": "four pictures to ids, 800x1066",
+    "inference_480x640": "image to ids, 480x640",
+    "inference_480x640_batch_4": "four images to ids, 480x640",
+    "inference_800x1066": "image to ids, 800x1066",
+    "inference_800x1066_batch_4": "four images to ids, 800x1066",
     "scenes_20_pictures": "20 scenes to ids, the shipped model",
-    "mask_step_480x640": "training step of masks, 480x640",
-    "box_step_480x640": "training step of boxes, 480x640",
+    "mask_step_480x640": "training step, masks, 480x640",
+    "box_step_480x640": "training step, boxes, 480x640",
     "post_processing_800x1066": "15 masks to ids, 800x1066",
-    "matcher_batch_64": "six matchings of 64 pictures",
+    "matcher_batch_64": "six matchings of 64 images",
 }
-PARTS = {  # case: what the part is called, and in the figures of memory
+PARTS = {  # case: what the part is called, and in the results of memory
     "backbone_800x1066": ("backbone", "backbone"),
     "transformer_800x1066": ("encoder and decoder", "transformer"),
     "mask_head_800x1066": ("attention maps and mask head", "mask_head"),
@@ -123,7 +130,7 @@ def memory(results: dict) -> str:
 def targets(results: dict) -> str:
     """Return the table of what was aimed at and what came out."""
     keys = {"seconds": "time", "growth_mb": "memory"}
-    rows = [["what", "against", "of", "aim", "measured", "reached"]]
+    rows = [["what", "compared with", "metric", "aim", "measured", "reached"]]
     for name, aims in TARGETS.items():
         case = results.get(name)
         if case is None:
@@ -145,9 +152,9 @@ def parts(results: dict) -> str:
             "savings off",
             "seconds",
             "savings off",
-            "MB at its peak",
+            "MB at the peak",
             "savings off",
-            "load average",
+            "load",
         ]
     ]
     whole = results.get("inference_800x1066", {})
@@ -178,7 +185,7 @@ def settings(results: dict) -> str:
         [
             "`Speed(...)`",
             "seconds",
-            "the default's, in turn",
+            "the default, in turn",
             "MB",
             "pixels with another id",
         ]
@@ -206,10 +213,10 @@ def agreement(results: dict) -> str:
     rows = [
         [
             "what",
-            "against",
+            "compared with",
             "pixels that differ",
-            "of which not tied within 10⁻⁵",
-            "widest gap there",
+            "of these, no tie within 10⁻⁵",
+            "widest gap among them",
         ]
     ]
     notes = []
@@ -224,10 +231,10 @@ def agreement(results: dict) -> str:
             rows.append([*cells, f"{one['widest_gap']:.1g}"])
         far = case["rounding"]
         notes.append(
-            f"At {name.split('_')[1]} the logits of ours are at most "
-            f"{far['ours']:.1g} from those computed in float64, with the "
-            f"savings off {far['reference']:.1g}, those of `transformers` "
-            f"{far['transformers']:.1g}; the largest logit is "
+            f"At {name.split('_')[1]} our logits are within {far['ours']:.1g} "
+            "of those computed in float64, the logits with the savings off "
+            f"within {far['reference']:.1g}, and those of `transformers` "
+            f"within {far['transformers']:.1g}; the largest logit is "
             f"{far['largest_logit']:.2g}."
         )
     return markdown(*rows) + "\n\n" + "\n".join(notes)
@@ -235,8 +242,8 @@ def agreement(results: dict) -> str:
 
 NOT_ON_A_GPU = (
     "This version has not been measured on a GPU. "
-    "`python tools/bench_gpu.py` does that in 8 minutes at most on a machine "
-    "that has one, and `python tools/bench_tables.py` then puts the tables "
+    "On a machine that has one, `python tools/bench_gpu.py` does it in at "
+    "most 8 minutes, and `python tools/bench_tables.py` then puts the tables "
     "here."
 )
 GPU_SIDES = {"original": "the original", "transformers": "`transformers`"}
@@ -305,7 +312,7 @@ def gpu_train(found, preset) -> list[float]:
     return [row["seconds"]] if row.get("preset") == preset else []
 
 
-# What is measured, what is aimed at, and the figures of the rounds.
+# What is measured, what is aimed at, and the numbers of the rounds.
 GPU_ROWS: list[tuple[str, str, Callable[[dict], list[float]]]] = [
     (
         "image to ids, 800x1066, 1: `transformers` over ours",
@@ -335,7 +342,7 @@ GPU_ROWS: list[tuple[str, str, Callable[[dict], list[float]]]] = [
     ),
     ("a step of boxes, scenes, over its kernels' time", "1.3", gpu_kernels),
     (
-        "`detr-lite evaluate`, 512 scenes, seconds beyond the imports",
+        "`detr-lite evaluate`, 512 scenes, seconds after the imports",
         "2",
         lambda f: f.get("evaluate", {}).get("rest", []),
     ),
@@ -439,8 +446,8 @@ def gpu_exactness(found: dict) -> str:
             "image",
             "who",
             "pixels that differ from ours on the CPU",
-            "of which not tied within 10⁻⁵",
-            "widest gap there",
+            "of these, no tie within 10⁻⁵",
+            "widest gap among them",
         ]
     ]
     for row in found["exactness"]:
@@ -484,10 +491,94 @@ def gpu(found: dict | None) -> str:
     return "\n\n".join(parts)
 
 
+# The mask head's 1x1 convolutions: channels in and out, and the stride.
+ADAPTERS = ((1024, 128, 16), (512, 64, 8), (256, 32, 4))
+QUERIES, SIZE = 100, (800, 1066)  # of the case inference_800x1066
+
+
+def copies() -> tuple[float, float]:
+    """Return what a copy of Res4, Res3 and Res2 for each query costs.
+
+    That is the 10⁹ multiply-adds of the adapters of all copies but one, and
+    the GB of all copies in float32.
+    """
+    products = numbers = 0
+    for wide, narrow, stride in ADAPTERS:
+        rows, columns = (-(-side // stride) for side in SIZE)
+        numbers += wide * rows * columns
+        products += wide * narrow * rows * columns
+    return (QUERIES - 1) * products / 1e9, QUERIES * 4 * numbers / 1e9
+
+
+def slower(results: dict) -> str:
+    """Return why transformers takes longer than the original's way."""
+    case = results["inference_800x1066"]
+    counts, grown = (
+        [case[side][key] for side in ("reference", "transformers")]
+        for key in ("giga_multiply_adds", "growth_mb")
+    )
+    adapters, gigabytes = copies()
+    return (
+        f"For one image of 800x1066, `transformers` makes {counts[1]:.1f} "
+        f"billion multiply-adds where the long way makes {counts[0]:.1f}. "
+        f"That is {counts[1] - counts[0]:.1f} billion more, and applying the "
+        f"adapters to 99 more copies takes {adapters:.1f} billion. Its memory "
+        f"grows by {(grown[1] - grown[0]) / 1000:.1f} GB more, and 100 copies "
+        f"of the wide features are {gigabytes:.1f} GB."
+    )
+
+
 TABLES: dict[str, Callable[[dict], str]] = {
     function.__name__: function
-    for function in (times, memory, targets, parts, settings, agreement)
+    for function in (
+        times,
+        slower,
+        memory,
+        targets,
+        parts,
+        settings,
+        agreement,
+    )
 }
+
+
+def chart_rows(results: dict, key: str, form: Callable) -> list[Row]:
+    """Return a chart's rows: ours by its value, the others by how many."""
+    rows = []
+    for name, label in CASES.items():
+        case = results.get(name, {})
+        sides = [s for s in ("ours", *NAMES) if key in case.get(s, {})]
+        if "ours" not in sides:
+            continue
+        notes = {"ours": form(case["ours"][key])}
+        for side in sides[1:]:
+            factor = median(ratios(case, side, key))
+            notes[side] = f"{factor:.1f}\N{MULTIPLICATION SIGN}"
+        values = {side: case[side][key] for side in sides}
+        label = label.replace("x1066", "\N{MULTIPLICATION SIGN}1066")
+        label = label.replace("x640", "\N{MULTIPLICATION SIGN}640")
+        rows.append(Row(label, values, notes))
+    return rows
+
+
+def charts(results: dict) -> dict[str, str]:
+    """Return the page's charts, SVG, by the names of their files."""
+    seconds = chart_rows(results, "seconds", lambda s: f"{s:#.2g} s")
+    grown = chart_rows(results, "growth_mb", lambda mb: f"{mb:.0f} MB")
+    return {
+        "bench_times.svg": dots(
+            "Seconds, on a logarithmic axis",
+            seconds,
+            {0.01: "0.01", 0.1: "0.1", 1: "1", 10: "10", 100: "100 s"},
+            (0.0085, 110),
+        ),
+        "bench_memory.svg": dots(
+            "Growth of memory, on a logarithmic axis",
+            grown,
+            {100: "100 MB", 1000: "1 GB", 10000: "10 GB"},
+            (30, 30000),
+        ),
+    }
 
 
 def filled(text: str, results: dict, on_a_gpu: dict | None = None) -> str:
@@ -511,3 +602,5 @@ if __name__ == "__main__":
         PAGE.read_text("utf-8"), read(RESULTS), read(GPU_RESULTS)
     )
     PAGE.write_text(filled_page, "utf-8")
+    for file, svg in charts(read(RESULTS) or {}).items():
+        (CHARTS / file).write_text(svg, "utf-8")

@@ -1,4 +1,4 @@
-"""Measure the figures of the README; each result is kept in measured.json.
+"""Measure the numbers in the README; each result is kept in measured.json.
 
 python tools/measure.py              list what can be measured
 python tools/measure.py NAME...      measure, and print the tables
@@ -25,6 +25,7 @@ from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.losses import MaskLoss
 from detr_lite.matching import HungarianMatcher
+from detr_lite.models import SCENES_CONFIG
 from detr_lite.training.recipes import preset
 from detr_lite.training.train import ProgressBar, scenes_data, train
 
@@ -36,6 +37,7 @@ ABLATIONS = {  # changes of the model
     "no_positions": {"cycles": 0.0},
     "no_encoder": {"encoder_layers": 0},
     "no_pyramid": {"pyramid": False},
+    "softmax_each": {"joint_softmax": False},
 }
 QUERIES = {f"queries_{n}": {"num_queries": n} for n in (8, 24)}
 LONGER = {"longer": {}, "longer_no_encoder": {"encoder_layers": 0}}
@@ -46,6 +48,7 @@ ROWS = {  # of the table of ablations
     "no_positions": ("quick", "without positional encodings"),
     "no_encoder": ("quick", "without the encoder"),
     "no_pyramid": ("quick", "without the pyramid"),
+    "softmax_each": ("quick", "one softmax for each head"),
     "queries_8": ("quick", "8 queries"),
     "queries_24": ("quick", "24 queries"),
     "longer": ("1,800 steps of boxes", "the whole model, 12 queries"),
@@ -53,10 +56,27 @@ ROWS = {  # of the table of ablations
     "full": ("full", "the whole model, 12 queries"),
     "full_no_pyramid": ("full, same detector", "without the pyramid"),
 }
-MARKS = {  # what to put between which marks of which file
-    "README.md": ("measured", "tables"),
-    "book/text/06_train_and_evaluate.md": ("ablations", "ablations"),
+NUCLEI = {  # chapter 7's micrograph: what is changed, and its row's name
+    "nuclei": ({}, "from the scenes' weights, 12 queries, weight 0.5"),
+    "nuclei_backbone": ({"start": None}, "from the backbone alone"),
+    "nuclei_weight": ({"no_object_weight": 0.2}, "weight 0.2"),
+    "nuclei_queries": ({"num_queries": 24}, "24 queries"),
 }
+NUCLEI_LONGER = {
+    "nuclei_longer": ({"times": 3}, "three times as many steps"),
+    "nuclei_longer_backbone": (
+        {"times": 3, "start": None},
+        "the same, from the backbone alone",
+    ),
+}
+CHAPTER = "book/text/06_train_and_evaluate.md"
+REAL_IMAGES = "book/text/07_real_images.md"
+PLACES = (  # file, the lines before and after, and what to put between them
+    ("README.md", "<!-- measured -->", "<!-- /measured -->", "tables"),
+    (CHAPTER, "<!-- ablations -->", "<!-- /ablations -->", "ablations"),
+    (REAL_IMAGES, "<!-- nuclei -->", "<!-- /nuclei -->", "nuclei_table"),
+    (CHAPTER, "# As measured:", "# A dot is a seed.", "ablation_rows"),
+)
 
 
 def seeded(name: str, seed: int) -> str:
@@ -65,7 +85,7 @@ def seeded(name: str, seed: int) -> str:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return what the numbers were measured on."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -80,7 +100,7 @@ def machine() -> str:
 def quick(
     seed: int = 0, changes: dict | None = None, steps: int | None = None
 ) -> dict:
-    """Train the quick preset; return its seconds and its figures.
+    """Train the quick preset; return its seconds and its metrics.
 
     changes: of the model; steps: of phase boxes, instead of the preset's.
     """
@@ -97,6 +117,60 @@ def quick(
         seconds = time.monotonic() - start
     figures = {name: result.evaluation.metrics[name] for name in METRICS}
     return {"seconds": seconds, **figures}
+
+
+def nuclei(
+    seed: int = 0,
+    start: str | None = "scenes",
+    num_queries: int = 12,
+    no_object_weight: float = 0.5,
+    times: int = 1,
+) -> dict:
+    """Train on chapter 7's micrograph; return seconds and metrics.
+
+    start: weights to go on from; None: the backbone's, with a new rest.
+    tp, fp, fn are of the nuclei.
+    """
+    from detr_lite.teaching import nuclei as cells
+
+    cells.install()
+    found = cells.micrograph()
+    if not found.real:
+        sys.exit(f"There is nothing to measure on. {found.about}")
+    learn, judge = cells.nuclei_splits(
+        cells.panoptic_sample(cells.visible(found.stored), found.nuclei)
+    )
+    torch.manual_seed(seed)
+    model, config = (
+        None,
+        replace(SCENES_CONFIG, num_classes=2, num_queries=num_queries),
+    )
+    if start is not None:
+        model = load_model(
+            start, categories=cells.NUCLEI, num_queries=num_queries
+        )
+        config = model.config
+    recipe = cells.nuclei_recipe(config, no_object_weight, seed, times)
+    with tempfile.TemporaryDirectory() as out, ProgressBar(recipe) as bar:
+        begin = time.monotonic()
+        result = train(
+            recipe,
+            learn,
+            judge,
+            out,
+            watch=bar.watch,
+            evaluations=1,
+            transform=cells.random_crop,
+            start=model,
+        )
+        seconds = time.monotonic() - begin
+    metrics = result.evaluation.metrics
+    counted = result.evaluation.per_class["nucleus"]
+    return {
+        "seconds": seconds,
+        **{name: metrics[name] for name in METRICS},
+        **{name: counted[name] for name in ("tp", "fp", "fn")},
+    }
 
 
 def full_without_pyramid() -> dict:
@@ -170,7 +244,7 @@ def mask_step() -> dict:
 
 
 def inference() -> dict:
-    """Time one scene from picture to panoptic ids, shipped weights."""
+    """Time one scene from image to panoptic ids, shipped weights."""
     model = load_model("scenes")
     split = SceneSplit(VALIDATION_SEED, VALIDATION_COUNT)
     images = [split[i].image for i in range(110)]
@@ -236,6 +310,15 @@ MEASUREMENTS: dict[str, Callable[[], dict]] = {
         for name, changes in LONGER.items()
         for seed in SEEDS
     },
+    **{
+        seeded(name, seed): lambda s=seed, c=changes: nuclei(s, **c)
+        for name, (changes, _) in NUCLEI.items()
+        for seed in SEEDS
+    },
+    **{
+        name: lambda c=changes: nuclei(0, **c)
+        for name, (changes, _) in NUCLEI_LONGER.items()
+    },
     "full_no_pyramid": full_without_pyramid,
     "make_book": lambda: timed_make("book"),
     "make_test": lambda: timed_make("test"),
@@ -263,27 +346,29 @@ def tables(results: dict) -> str:
         "| what | measured |",
         "| --- | --- |",
         "| shipped weights, 512 validation scenes | "
-        f"PQ {value('shipped', 'pq')}, of things "
+        f"PQ {value('shipped', 'pq')}, PQ of things "
         f"{value('shipped', 'pq_things')}, box AP "
         f"{value('shipped', 'box_ap')} |",
         f"| full preset, from nothing, {minutes('full')} | "
         f"PQ {value('full', 'pq')}, box AP {value('full', 'box_ap')} |",
         f"| quick preset, from the shipped backbone, {minutes('quick')} | "
         f"PQ {value('quick', 'pq')}, box AP {value('quick', 'box_ap')} |",
-        "| quick preset, PQ of three seeds | "
+        "| quick preset, PQ with three seeds | "
         + ", ".join(value(seeded("quick", seed), "pq") for seed in SEEDS)
         + " |",
         "| one scene to panoptic ids, shipped weights | "
         f"{value('inference', 'milliseconds', '.1f')} ms |",
-        "| scenes a second into batches, one process | "
+        "| scenes read into batches, per second, one process | "
         f"{value('loader', 'per_second', '.0f')} |",
-        "| photographs of 640 x 480, read with their targets, over decoding "
-        f"them | {ratio('photographs', 'loading_ms', 'decoding_ms')} |",
-        "| PQ, panopticapi's algorithm over ours, from colors; from ids | "
+        "| time to read 640 x 480 photographs with their targets, over time "
+        "to decode them | "
+        f"{ratio('photographs', 'loading_ms', 'decoding_ms')} |",
+        "| time for PQ, panopticapi's algorithm over ours, from colors; from "
+        "ids | "
         f"{ratio('pq_speed', 'colors_theirs_ms', 'colors_ours_ms')}; "
         f"{ratio('pq_speed', 'ids_theirs_ms', 'ids_ours_ms')} |",
-        f"| `make book`, environment there | {minutes('make_book')} |",
-        f"| `make test`, environment there | {minutes('make_test')} |",
+        f"| `make book`, environment set up | {minutes('make_book')} |",
+        f"| `make test`, environment set up | {minutes('make_test')} |",
         "",
         ablations(results),
     ]
@@ -306,10 +391,7 @@ def ablations(results: dict) -> str:
         cells = [training, label, str(len(runs))]
         for key in ("pq", "pq_things", "sq", "box_ap"):
             values = [run[key] for run in runs]
-            cell = f"{statistics.mean(values):.3f}" if runs else "not measured"
-            if len(runs) > 1:
-                cell += f" ({min(values):.3f} to {max(values):.3f})"
-            cells.append(cell)
+            cells.append(ranged(values, 3) if runs else "not measured")
         rows.append("| " + " | ".join(cells) + " |")
     step = results.get("mask_step")
     if step:
@@ -325,15 +407,71 @@ def ablations(results: dict) -> str:
     return "\n".join(rows)
 
 
+def ablation_rows(results: dict) -> str:
+    """Return the same as Python, for the drawing in chapter 6."""
+    lines = ["rows = ["]
+    for name, (training, label) in ROWS.items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        if not runs:
+            continue
+        pq, ap = (
+            ", ".join(f"{run[key]:.3f}" for run in runs)
+            for key in ("pq", "box_ap")
+        )
+        lines.append(f'    ("{training}", "{label}",')
+        lines.append(f"     [{pq}], [{ap}]),")
+    return "\n".join([*lines, "]"])
+
+
+def nuclei_table(results: dict) -> str:
+    """Return the table of chapter 7's micrograph, Markdown.
+
+    Of several seeds the mean, the lowest and the highest, and the sums of
+    what was found, wrong and missed.
+    """
+    rows = [
+        "| trained | seeds | PQ of nuclei | found | wrong | missed | PQ "
+        "| box AP |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, (_, label) in (NUCLEI | NUCLEI_LONGER).items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        columns = {
+            key: [run[key] for run in runs]
+            for key in ("pq_things", "tp", "fp", "fn", "pq", "box_ap")
+        }
+        cells = [label, str(len(runs))]
+        for key, values in columns.items():
+            if not runs:
+                cells.append("not measured")
+            elif key in ("tp", "fp", "fn"):
+                cells.append(f"{sum(values):.0f}")
+            else:
+                cells.append(ranged(values, 2))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def ranged(values: list[float], digits: int) -> str:
+    """Return a mean, and of several values the lowest and the highest."""
+    low, mean, high = (
+        f"{x:.{digits}f}"
+        for x in (min(values), statistics.mean(values), max(values))
+    )
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
+
+
 def write_readme() -> None:
-    """Put the tables between the marks in the README and in chapter 6."""
-    for name, (mark, function) in MARKS.items():
+    """Put what was measured into the README and into chapter 6."""
+    for name, first, last, function in PLACES:
         path = ROOT / name
         text = path.read_text("utf-8")
-        head, begin, rest = text.partition(f"<!-- {mark} -->")
-        _, end, tail = rest.partition(f"<!-- /{mark} -->")
+        head, begin, rest = text.partition(f"{first}\n")
+        _, end, tail = rest.partition(f"\n{last}")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}\n{table}\n{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:

@@ -40,7 +40,7 @@ def run(args) -> int:
     if report.pictures:
         print("\n".join(report.lines()))
     print(
-        f"{args.data}: problems {len(report.problems)}, "
-        f"warnings {len(report.warnings)}"
+        f"problems {len(report.problems)}, warnings {len(report.warnings)}: "
+        f"{args.data}"
     )
     return int(bool(report.problems))

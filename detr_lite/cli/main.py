@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except DetrLiteError as error:
-        print(f"detr-lite: {error}", file=sys.stderr)
+        for sentence in getattr(error, "problems", [error]):
+            print(f"detr-lite: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         how = f"; {stop}" if stop.args else ""

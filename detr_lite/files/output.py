@@ -1,5 +1,6 @@
 """Writing results: all of them or none, and never half a file."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from detr_lite.errors import OutputError
 MARKER = ".detr-lite"  # a file in a folder of results: which command's
 LOCK = ".detr-lite.lock"  # held while somebody writes there
 PART = ".unfinished-"  # how the names begin of what is not whole
+MOVES = ".moves"  # in a staged folder whose files move: the names of all
 # Seconds to wait for a lock: workers of a killed run outlive it by five.
 PATIENCE = 10.0
 
@@ -62,6 +64,8 @@ def entered(
         if not known:
             check_folder(folder, command, new)  # it may have waited
         try:
+            for path in _half_moved(folder) if new else ():
+                path.unlink(missing_ok=True)
             for part in folder.glob(f"{PART}*"):
                 if part.is_dir():
                     shutil.rmtree(part)
@@ -103,8 +107,13 @@ def staged(
             raise cannot_write(folder, error) from error
         try:
             yield stage
-            for source in sorted(p for p in stage.rglob("*") if p.is_file()):
-                goal = folder / source.relative_to(stage)
+            files = sorted(p for p in stage.rglob("*") if p.is_file())
+            names = [str(p.relative_to(stage)) for p in files]
+            if new:
+                (stage / PART).write_bytes(os.fsencode("\0".join(names)))
+                (stage / PART).rename(stage / MOVES)
+            for source, name in zip(files, names, strict=True):
+                goal = folder / name
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 source.replace(goal)
         except OSError as error:
@@ -119,16 +128,20 @@ def check_folder(folder: Path, command: str, new: bool = False) -> None:
 
     Whose they are stands in its file MARKER.  OutputError if it is not that
     command, if the folder is not empty and has no such file, or if `new` and
-    there are results.
+    there are results: files, but for those of a killed run, see _half_moved.
     """
     try:
         names = {p.name for p in folder.iterdir()} if folder.exists() else []
         there = {n for n in names if n != LOCK and not n.startswith(PART)}
         marker = folder / MARKER
         ours = marker.is_file() and marker.read_bytes() == command.encode()
+        results = new and any(
+            _files(folder / name) - _half_moved(folder)
+            for name in there - {MARKER}
+        )
     except OSError as error:
         raise cannot_write(folder, error) from error
-    if new and there - {MARKER}:
+    if results:
         raise OutputError(f"{folder} is not an empty folder; name a new one.")
     if there and not ours:
         raise OutputError(
@@ -136,6 +149,25 @@ def check_folder(folder: Path, command: str, new: bool = False) -> None:
             f"`detr-lite {command}`; name a new folder, so that nothing is "
             "lost."
         )
+
+
+def _files(path: Path) -> set[Path]:
+    """Return a file itself, or what is in a folder and is no folder."""
+    if not path.is_dir() or path.is_symlink():
+        return {path}
+    return {p for p in path.rglob("*") if not p.is_dir() or p.is_symlink()}
+
+
+def _half_moved(folder: Path) -> set[Path]:
+    """Return the files of a killed run whose other files haven't moved."""
+    found: set[Path] = set()
+    for moves in folder.glob(f"{PART}*/{MOVES}"):
+        names = os.fsdecode(moves.read_bytes()).split("\0")
+        waiting = {n for n in names if (moves.parent / n).is_file()}
+        if waiting:
+            found |= {folder / name for name in names if name not in waiting}
+    inside = folder.resolve()
+    return {p for p in found if p.resolve().is_relative_to(inside)}
 
 
 def check_file(path: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import length_hint
 from pathlib import Path
 
 import torch
@@ -98,6 +99,8 @@ class Predicts:
         For the options see predict.
         """
         device = next(self.parameters()).device
+        # Threads gain nothing where one image is all there is.
+        work = map if length_hint(images, 2) < 2 else ahead
 
         def try_to_read(item):
             number, source = item
@@ -109,7 +112,7 @@ class Predicts:
                 return number, source, error
 
         def pairs():
-            for number, source, image in ahead(try_to_read, enumerate(images)):
+            for number, source, image in work(try_to_read, enumerate(images)):
                 if isinstance(image, ImageError):
                     failure(number, image)
                 else:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
+import detr_lite
 from detr_lite.data.sample import Split
 from detr_lite.data.subsets import fingerprint
 from detr_lite.errors import ConfigError
@@ -18,7 +19,7 @@ from detr_lite.models import ModelConfig
 from detr_lite.training.recipes import Engine, Phase, Recipe
 
 NAME = "recipe.json"
-VERSIONS = ("detr-lite", "torch", "torchvision", "numpy")
+VERSIONS = ("torch", "torchvision", "numpy")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def recipe_json(
         "engine": asdict(engine),
         "versions": {
             "python": platform.python_version(),
+            "detr-lite": detr_lite.__version__,  # installed or not
             **{name: version(name) for name in VERSIONS},
         },
     }
@@ -78,6 +80,8 @@ def read_recipe(path: str | Path) -> RecipeFile:
         model = dict(recipe["model"])
         model["depths"] = tuple(model["depths"])
         recipe["model"] = _made(ModelConfig, model)
+        # Before recipes said so, a model was trained as it predicts.
+        recipe.setdefault("exact_padding", recipe["model"].exact_padding)
         data = content["data"]
         return RecipeFile(
             _made(Recipe, recipe),

@@ -339,7 +339,7 @@ class Run:
             buffer,
         )
         with staged_file(self.path) as part:
-            part.write_bytes(buffer.getbuffer())
+            part.write_bytes(buffer.getvalue())
 
     def finish(self, model, evaluation: Evaluation) -> None:
         """Write the results; the checkpoint has done its work."""

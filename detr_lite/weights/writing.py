@@ -52,7 +52,7 @@ def save_model(
         buffer = io.BytesIO()
         torch.save({"model": state}, buffer)
         with staged_file(path) as part:
-            part.write_bytes(buffer.getbuffer())
+            part.write_bytes(buffer.getvalue())
     else:
         # The text tells transformers that the tensors are torch's.
         _write(path, save(state, {"format": "pt"}))

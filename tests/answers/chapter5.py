@@ -204,7 +204,7 @@ def any_overlap(*maps):
     return mean_pq(*maps, least=0.0)
 
 
-picture_pq = Answers(
+image_pq = Answers(
     right=(mean_pq,),
     wrong=(
         (whole_errors, "the PQ is"),
@@ -260,4 +260,4 @@ with_void = Answers(
     ),
 )
 
-ANSWERS = {1: color, 2: loss, 3: freeze, 4: picture_pq, 5: with_void}
+ANSWERS = {1: color, 2: loss, 3: freeze, 4: image_pq, 5: with_void}

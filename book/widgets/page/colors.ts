@@ -18,12 +18,6 @@ export function css([r, g, b]: readonly number[], alpha = 1): string {
   return `rgb(${r} ${g} ${b} / ${alpha})`;
 }
 
-/** Toward white, so that the second thing of a class differs. */
-export function lighter(color: Color, nth: number): Color {
-  const part = Math.min(0.25 * nth, 0.75);
-  return color.map((x) => Math.round(x + (255 - x) * part)) as Color;
-}
-
 // Matplotlib's magma at nine steps: from black over violet to light yellow.
 const MAGMA: Color[] = [
   [0, 0, 4],

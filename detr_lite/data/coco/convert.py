@@ -4,7 +4,8 @@ Things come from a JSON of instances, stuff from one label image a picture;
 what neither covers is void.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from detr_lite.data.categories import Categories
 from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
 from detr_lite.data.coco.writer import PanopticWriter
 from detr_lite.data.images import open_image, pictures_in, read_image
-from detr_lite.errors import ConfigError, DataError, ImageError
+from detr_lite.errors import ConfigError, DataError, ImageError, Problems
 from detr_lite.files.output import staged
 from detr_lite.files.records import (
     CategoryId,
@@ -77,7 +78,8 @@ def convert(
         out: the folder to make.
         progress: wraps the pictures.
 
-    DataError names the file and the entry that cannot be used.
+    Problems lists each file and each entry that cannot be used; DataError or
+    ImageError says why nothing more can be said.
     """
     if instances is None and semantic is None:
         raise ConfigError(
@@ -86,41 +88,55 @@ def convert(
         )
     classes, images = Path(classes), Path(images)
     categories = Categories.read(read_json(classes), str(classes))
+    problems: list[str] = []
     if instances is None:
         source, found = images, pictures_in(images)
         pictures = [_Picture(n, p.name) for n, p in enumerate(found, 1)]
         things = {}
     else:
         source = Path(instances)
-        pictures, things = _read(source, categories)
+        pictures, things = _read(source, categories, problems)
     with staged(out, "convert", new=True) as stage:
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
         for picture in progress(pictures):
-            path, stem = (
-                images / picture.file_name,
-                Path(picture.file_name).stem,
-            )
-            try:
+            path = images / picture.file_name
+            with _collected(problems):
                 size = tuple(read_image(path).shape[1:])
                 stuff = np.full(size, -1)
                 if semantic is not None:
-                    stuff = _labels(Path(semantic) / f"{stem}.png", size)
-            except ImageError as error:
-                raise DataError(str(error)) from error
-            own = things.get(str(picture.id), [])
-            id_map, labels, more = merge(stuff, own, categories, source)
-            copy = stage / "images" / path.name
-            writer.add(picture.id, stem, id_map, labels, more, copy.name)
-            copy.write_bytes(path.read_bytes())
+                    labels = Path(semantic) / f"{path.stem}.png"
+                    stuff = _labels(labels, size)
+                masks = []
+                for thing in things.get(str(picture.id), []):
+                    with _collected(problems):
+                        masks.append((_mask(thing, size, source), thing))
+                segments = merge(stuff, masks, categories)
+                writer.add(picture.id, path.stem, *segments, path.name)
+                copy = stage / "images" / path.name
+                copy.write_bytes(path.read_bytes())
+        if problems:
+            raise Problems(problems)
         writer.close()
     return len(pictures)
 
 
+@contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Add what goes wrong in the block to the problems, and go on."""
+    try:
+        yield
+    except (DataError, ImageError) as error:
+        problems.append(str(error))
+
+
 def _read(
-    path: Path, categories: Categories
+    path: Path, categories: Categories, problems: list[str]
 ) -> tuple[list[_Picture], dict[str, list[Instance]]]:
-    """Return the pictures, and by their ids the instances, of a JSON."""
+    """Return the pictures, and by their ids the instances, of a JSON.
+
+    What is wrong with its entries is added to the problems.
+    """
     content = read_json(path)
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(
@@ -130,36 +146,40 @@ def _read(
                 f'{path} has no list "{key}"; this is not COCO\'s instance '
                 "format."
             )
+    if not content["images"]:
+        raise DataError(f"{path} lists no image; there is no data.")
     pictures: dict[str, _Picture] = {}
     for number, raw in enumerate(content["images"]):
-        picture = _checked(_Picture, raw, f"{path}: image {number}")
-        if str(picture.id) in pictures:
-            raise DataError(
-                f"{path} lists image {picture.id} twice; keep one."
-            )
-        pictures[str(picture.id)] = picture
-    if not pictures:
-        raise DataError(f"{path} lists no image; there is no data.")
+        with _collected(problems):
+            picture = _checked(_Picture, raw, f"{path}: image {number}")
+            if str(picture.id) in pictures:
+                raise DataError(
+                    f"{path} lists image {picture.id} twice; keep one."
+                )
+            pictures[str(picture.id)] = picture
+    broken = bool(problems)  # then some instances seem to have no image
     things: dict[str, list[Instance]] = {}
     for number, raw in enumerate(content["annotations"]):
         name = raw.get("id", number) if isinstance(raw, dict) else number
         where = f"{path}: annotation {name}"
-        thing = _checked(Instance, raw, where)
-        if str(thing.image_id) not in pictures:
-            raise DataError(
-                f"{where} is of image {thing.image_id}, which is not among "
-                "the images; add or remove it."
-            )
-        try:
-            label = categories.label(thing.category_id)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
-        if not categories[label].isthing:
-            raise DataError(
-                f"{where} is of {categories[label].name}, which is stuff; "
-                "instances are things."
-            )
-        things.setdefault(str(thing.image_id), []).append(thing)
+        with _collected(problems):
+            thing = _checked(Instance, raw, where)
+            image = str(thing.image_id)
+            if image not in pictures and not broken:
+                raise DataError(
+                    f"{where} is of image {image}, which is not among the "
+                    "images; add or remove it."
+                )
+            try:
+                label = categories.label(thing.category_id)
+            except DataError as error:
+                raise DataError(f"{where}: {error}") from error
+            if not categories[label].isthing:
+                raise DataError(
+                    f"{where} is of {categories[label].name}, which is "
+                    "stuff; instances are things."
+                )
+            things.setdefault(image, []).append(thing)
     return [*pictures.values()], things
 
 
@@ -172,15 +192,14 @@ def _checked(kind: type, raw, where: str) -> Any:
 
 def merge(
     stuff: np.ndarray,
-    things: Sequence[Instance],
+    things: list[tuple[np.ndarray, Instance]],
     categories: Categories,
-    source: Path,
 ) -> tuple[torch.Tensor, dict[int, int], dict[int, dict]]:
     """Return an image's id map, and of each segment its label and the rest.
 
     stuff: (H, W) category ids, -1 where there is none; things: its
-    instances; source: named in errors.  Instances that others cover wholly
-    are left out.
+    instances, each after its (H, W) bool mask.  Instances that others cover
+    wholly are left out.
     """
     id_map = np.zeros(stuff.shape, np.int32)
     labels: dict[int, int] = {}
@@ -195,10 +214,9 @@ def merge(
         where = stuff == category.id
         if not category.isthing and where.any():
             draw(where, label, 0)
-    masks = [(_mask(t, stuff.shape, source), t) for t in things]
     # Crowds are loose outlines: at the very bottom.
-    masks.sort(key=lambda m: (not m[1].iscrowd, -m[0].sum()))
-    for mask, thing in masks:
+    things = sorted(things, key=lambda m: (not m[1].iscrowd, -m[0].sum()))
+    for mask, thing in things:
         draw(mask, categories.label(thing.category_id), int(thing.iscrowd))
     seen = set(np.unique(id_map).tolist())
     labels = {n: label for n, label in labels.items() if n in seen}

@@ -1,76 +1,200 @@
-"""Masks in training: what a loss asks for, and which mask gets a pixel."""
+"""Training and the argmax: what is learned in which phase, and from what."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.data.batch import make_targets
 from detr_lite.data.categories import Categories
 from detr_lite.data.sample import Sample
+from detr_lite.inference.drawing import anchor
+from detr_lite.inference.results import Prediction
 from detr_lite.losses import focal_loss
+from detr_lite.teaching.plots.panels import (
+    box,
+    heat_panel,
+    image_panel,
+    label,
+    outline,
+    panels_figure,
+    segments_panel,
+)
+from detr_lite.teaching.plots.style import INK, book_figure
+
+GRAY = (190, 190, 190)
+PROBABILITY = Normalize(0, 1)
+LEARNS, FROZEN = "#D55E00", "#0072B2"  # Okabe and Ito's vermilion and blue
 
 
-def target_figure(sample: Sample, categories: Categories) -> Figure:
-    """Return a picture, and beside it its segments with their boxes.
+def steps_figure(prediction: Prediction, mask_logits: Tensor) -> Figure:
+    """Return an image and what each step makes of it, left to right.
 
-    Each segment is filled with its class's color; boxes of things are drawn
-    in full lines, those of stuff in dashes and a little smaller, so that
-    edges they share stay apart.
+    mask_logits: (S, h, w), of the prediction's S segments in their order;
+    the mask shown is that of the largest thing.
     """
-    target = make_targets([sample])
-    _, height, width = sample.image.shape
-    figure = Figure(figsize=(7, 3.3), layout="constrained", dpi=100)
-    left, right = figure.subplots(1, 2)
-    left.imshow(sample.image.permute(1, 2, 0).numpy())
-    left.set_title("picture", fontsize=9)
-    colors = np.full((height, width, 3), 255, np.uint8)
-    masks = target.masks(torch.arange(len(target.labels)))
-    for mask, label in zip(masks, target.labels, strict=True):
-        colors[mask.numpy()] = categories[label].color
-    right.imshow(colors, alpha=0.6, extent=(0, width, height, 0))
-    right.set_title("segments and their boxes", fontsize=9)
-    corners = cxcywh_to_xyxy(target.boxes) * torch.tensor(
-        [width, height, width, height]
+    categories = prediction.categories
+    things = [
+        (segment.area, i)
+        for i, segment in enumerate(prediction.segments)
+        if categories[segment.label].isthing
+    ]
+    _, chosen = max(things)
+    segment = prediction.segments[chosen]
+
+    def boxes(axis: Axes) -> None:
+        image_panel(axis, prediction.image)
+        height, width = prediction.id_map.shape
+        scale = torch.tensor([width, height, width, height])
+        for one in prediction.segments:
+            corners = cxcywh_to_xyxy(torch.tensor(one.box)) * scale
+            inside = corners.clamp(torch.tensor(1.0), scale - 1)
+            box(axis, inside.tolist(), categories[one.label])
+
+    name = categories[segment.label].name
+    return panels_figure(
+        [
+            partial(image_panel, image=prediction.image),
+            boxes,
+            partial(
+                heat_panel,
+                image=prediction.image,
+                heat=mask_logits[chosen].sigmoid(),
+                norm=PROBABILITY,
+            ),
+            partial(segments_panel, result=prediction, names=False),
+        ],
+        ["image", "1. boxes", f"2. masks ({name})", "3. argmax"],
     )
-    order = {"thing": [], "stuff": []}
-    for label, box in zip(target.labels, corners.tolist(), strict=True):
-        category = categories[label]
-        kind = "thing" if category.isthing else "stuff"
-        order[kind].append((category, box))
-    for n, (category, (x0, y0, x1, y1)) in enumerate(order["stuff"]):
-        inset = 1.5 * (n + 1)
-        _box(right, (x0 + inset, y0 + inset, x1 - inset, y1 - inset), "--")
-        _name(right, x0 + inset + 2, (y0 + y1) / 2, category.name)
-    for category, (x0, y0, x1, y1) in order["thing"]:
-        _box(right, (x0, y0, x1, y1), "-")
-        _name(right, x0 + 2, y0 + 4, category.name)
-    for axis in (left, right):
-        axis.set_axis_off()
-    return figure
 
 
-def _box(axis, corners: Sequence[float], style: str) -> None:
-    x0, y0, x1, y1 = corners
-    axis.add_patch(
-        Rectangle(
-            (x0, y0), x1 - x0, y1 - y0, fill=False, ec="black", lw=1.5,
-            ls=style, clip_on=False,
+def kinds_figure(sample: Sample, categories: Categories) -> Figure:
+    """Return a scene's things, its stuff, and both, with their boxes.
+
+    Boxes of things are drawn in full lines; those of stuff in dashes and a
+    little smaller, so that edges they share stay apart.
+    """
+    colors = _colors(sample, categories)
+    names = {True: "things", False: "stuff"}
+    panels = [
+        partial(_kind, sample=sample, categories=categories, isthing=isthing)
+        for isthing in names
+    ]
+
+    def both(axis: Axes) -> None:
+        axis.imshow(colors, extent=_extent(sample.id_map))
+        _names(axis, sample, categories, (True, False))
+
+    return panels_figure([*panels, both], [*names.values(), "both: panoptic"])
+
+
+def _kind(
+    axis: Axes, sample: Sample, categories: Categories, isthing: bool
+) -> None:
+    colors = _colors(sample, categories)
+    for number, one in zip(sample.segment_ids, sample.labels, strict=True):
+        if categories[one].isthing != isthing:
+            colors[(sample.id_map == number).numpy()] = GRAY
+    axis.imshow(colors, extent=_extent(sample.id_map))
+    targets = make_targets([sample])
+    height, width = sample.id_map.shape
+    scale = torch.tensor([width, height, width, height])
+    corners = cxcywh_to_xyxy(targets.boxes) * scale
+    inset = 0.0
+    for one, (x0, y0, x1, y1) in zip(
+        sample.labels, corners.tolist(), strict=True
+    ):
+        if categories[one].isthing != isthing:
+            continue
+        if not isthing:
+            inset += 1.5
+        axis.add_patch(
+            Rectangle(
+                (x0 + inset, y0 + inset),
+                x1 - x0 - 2 * inset,
+                y1 - y0 - 2 * inset,
+                fill=False,
+                ec="black",
+                lw=1.5,
+                ls="-" if isthing else "--",
+            )
         )
-    )  # fmt: skip
+    _names(axis, sample, categories, (isthing,))
 
 
-def _name(axis, x: float, y: float, name: str) -> None:
-    axis.text(
-        x, y, name, fontsize=8, va="center", color="white",
-        bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+def _names(
+    axis: Axes, sample: Sample, categories: Categories, kinds: Sequence[bool]
+) -> None:
+    """Outline and name the segments that are things, stuff, or either."""
+    ids = sample.id_map.numpy()
+    for number, one in zip(sample.segment_ids, sample.labels, strict=True):
+        if categories[one].isthing in kinds:
+            outline(axis, ids == int(number))
+            x, y = anchor(ids, int(number))
+            label(axis, x + 0.5, y + 0.5, categories[one].name)
+
+
+def _colors(sample: Sample, categories: Categories) -> np.ndarray:
+    colors = np.zeros((*sample.id_map.shape, 3), np.uint8)
+    for number, one in zip(sample.segment_ids, sample.labels, strict=True):
+        colors[(sample.id_map == number).numpy()] = categories[one].color
+    return colors
+
+
+def _extent(ids: Tensor) -> tuple[int, int, int, int]:
+    height, width = ids.shape
+    return (0, width, height, 0)
+
+
+def phases_figure() -> Figure:
+    """Return the model's parts in both phases: learning, frozen, unused."""
+    figure = book_figure(2.1)
+    axis = figure.subplots()
+    parts = ("ResNet", "encoder", "decoder", "class\nand box", "maps\nand CNN")
+    phases = {
+        "boxes": ["learns"] * 4 + ["not used"],
+        "masks": ["frozen"] * 4 + ["learns"],
+    }
+    for row, (phase, states) in enumerate(phases.items()):
+        axis.text(-0.15, row, f"phase\n{phase}", ha="right", va="center")
+        for column, (part, state) in enumerate(
+            zip(parts, states, strict=True)
+        ):
+            color = {"learns": LEARNS, "frozen": FROZEN}.get(state, INK)
+            unused = state == "not used"
+            axis.add_patch(
+                FancyBboxPatch(
+                    (column + 0.08, row - 0.27),
+                    0.84,
+                    0.54,
+                    boxstyle="round,pad=0,rounding_size=0.08",
+                    fc="none" if unused else color,
+                    ec=color,
+                    ls="--" if unused else "-",
+                )
+            )
+            axis.text(
+                column + 0.5,
+                row,
+                part,
+                ha="center",
+                va="center",
+                color=INK if unused else "white",
+                fontsize=8.5,
+            )
+            axis.text(
+                column + 0.5, row + 0.41, state, ha="center", va="center"
+            )
+    axis.set(xlim=(-0.9, 5), ylim=(1.6, -0.4))
+    axis.set_axis_off()
+    return figure
 
 
 def focal_figure() -> Figure:
@@ -78,10 +202,10 @@ def focal_figure() -> Figure:
     right = torch.linspace(0.01, 0.99, 99)
     logits = right.logit()[:, None]
     wanted = torch.ones_like(logits)
-    figure = Figure(figsize=(6, 3.2), layout="constrained", dpi=100)
+    figure = book_figure(3.1)
     axis = figure.subplots()
     lines = {
-        "cross-entropy": (-right.log(), "#000000", "--"),
+        "cross-entropy": (-right.log(), INK, "--"),
         "focal, pixel of the background": (
             _each(-logits, 0 * wanted), "#0072B2", "-.",
         ),
@@ -93,11 +217,10 @@ def focal_figure() -> Figure:
         axis.plot(right, loss, style, color=color, lw=2, label=name)
     axis.set_yscale("log")
     axis.set_ylim(1e-6, 10)
-    axis.set_xlabel("probability given to the truth", fontsize=9)
-    axis.set_ylabel("loss of a pixel", fontsize=9)
-    axis.tick_params(labelsize=8)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower left")
+    axis.set_xlabel("probability given to the truth")
+    axis.set_ylabel("loss of a pixel")
+    axis.grid(visible=True)
+    axis.legend(loc="lower left")
     return figure
 
 
@@ -110,98 +233,91 @@ def _each(logits: Tensor, wanted: Tensor) -> list[float]:
 
 
 def stages_figure(
+    image: Tensor,
     stages: Mapping[str, Tensor],
     names: Sequence[str],
-    outlines: Tensor | None = None,
+    truths: Tensor,
 ) -> Figure:
-    """Return masks as probabilities: a row for each stage of training.
+    """Return masks over the dimmed image, a row for each stage of training.
 
-    stages: (S, h, w) mask logits by name; names: of the S segments;
-    outlines: (S, H, W) bool, the true segments, drawn in blue.
+    image: (3, H, W) uint8; stages: (S, h, w) mask logits by name; names: of
+    the S segments; truths: (S, H, W) bool, the true segments, outlined.
     """
-    count = len(names)
-    figure = Figure(
-        figsize=(7, min(4, 0.4 + 6.6 / count * len(stages))),
-        layout="constrained",
-        dpi=100,
+    panels = [
+        partial(
+            heat_panel,
+            image=image,
+            heat=mask.detach().sigmoid(),
+            norm=PROBABILITY,
+            segment=truth,
+        )
+        for logits in stages.values()
+        for mask, truth in zip(logits, truths, strict=True)
+    ]
+    return panels_figure(
+        panels,
+        names,
+        columns=len(names),
+        rows=list(stages),
+        bar=(PROBABILITY, "probability"),
     )
-    axes = figure.subplots(len(stages), count, squeeze=False)
-    for row, (stage, logits) in zip(axes, stages.items(), strict=True):
-        for i, (axis, mask) in enumerate(zip(row, logits, strict=True)):
-            drawn = axis.imshow(
-                mask.detach().float().sigmoid().numpy(),
-                "gray",
-                vmin=0,
-                vmax=1,
-                extent=(0, 1, 1, 0),
-            )
-            if outlines is not None:
-                _outline(axis, outlines[i], "#56B4E9")
-            axis.set_xticks([])
-            axis.set_yticks([])
-        row[0].set_ylabel(stage, fontsize=9)
-    for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name, fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.9)
-    bar.set_label("probability", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    return figure
 
 
-def _outline(axis, mask: Tensor, color: str) -> None:
-    """Draw the border of a segment; the axis spans 0 to 1 both ways."""
-    padded = np.pad(mask.numpy(), 1)
-    height, width = mask.shape
-    axis.contour(
-        (np.arange(width + 2) - 0.5) / width,
-        (np.arange(height + 2) - 0.5) / height,
-        padded,
-        levels=[0.5],
-        colors=color,
-        linewidths=1,
+def argmax_figure(prediction: Prediction, mask_logits: Tensor) -> Figure:
+    """Return each query's mask over the dimmed image, and who gets a pixel.
+
+    mask_logits: (S, h, w), of the prediction's S segments in their order.
+    """
+    panels = [
+        partial(
+            heat_panel,
+            image=prediction.image,
+            heat=mask.sigmoid(),
+            norm=PROBABILITY,
+        )
+        for mask in mask_logits
+    ]
+    panels.append(partial(segments_panel, result=prediction, scores=False))
+    names = [
+        f"query {segment.query}: {prediction.categories[segment.label].name}"
+        for segment in prediction.segments
+    ]
+    return panels_figure(
+        panels,
+        [*names, "who wins"],
+        columns=3,
+        bar=(PROBABILITY, "probability that the pixel is the query's"),
     )
-    axis.set_xlim(0, 1)
-    axis.set_ylim(1, 0)
 
 
-def argmax_figure(
-    mask_logits: Tensor,
-    labels: Sequence[int],
-    queries: Sequence[int],
+def quality_figure(
+    true: Tensor,
+    found: Tensor,
+    ious: Sequence[float],
+    names: Sequence[str],
     categories: Categories,
-    size: tuple[int, int],
-    limit: float = 20.0,
 ) -> Figure:
-    """Return each query's mask logits, and last which query gets a pixel.
+    """Return a small truth and an answer, their matches and IoUs beside.
 
-    mask_logits: (S, h, w); labels, queries: of the S masks; size: (H, W) of
-    the picture; limit: logits beyond it have the last color.
+    true, found: (H, W) positions among the names; the names are classes'.
     """
-    logits = F.interpolate(
-        mask_logits[None].detach().float(), size, mode="bilinear"
-    )[0]
-    winner = logits.argmax(0)
-    panels = len(logits) + 1
-    columns = -(-panels // 2)
-    figure = Figure(figsize=(7, 4), layout="constrained", dpi=100)
-    axes = figure.subplots(2, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    norm = TwoSlopeNorm(0, -limit, limit)
-    for axis, values, label, query in zip(
-        axes.flat, logits, labels, queries, strict=False
-    ):
-        drawn = axis.imshow(values.numpy(), "PuOr_r", norm=norm)
-        axis.set_title(f"query {query}: {categories[label].name}", fontsize=9)
-    axis = axes.flat[panels - 1]
-    colors = np.array([categories[label].color for label in labels], float)
-    seen: dict[int, int] = {}
-    for i, label in enumerate(labels):  # the second of a class is lighter
-        seen[label] = seen.get(label, -1) + 1
-        colors[i] += (255 - colors[i]) * min(0.25 * seen[label], 0.75)
-    axis.imshow(colors[winner.numpy()].astype(np.uint8))
-    axis.set_title("who wins", fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, extend="both")
-    bar.set_label("mask logit", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+    color_of = {c.name: np.array(c.color) / 255 for c in categories}
+    colors = np.array([color_of[name] for name in names])
+    figure = book_figure(2.2)
+    left, right, table = figure.subplots(1, 3)
+    for axis, map_, title in ((left, true, "true"), (right, found, "found")):
+        height, width = map_.shape
+        axis.imshow(colors[map_.numpy()], extent=(0, width, height, 0))
+        axis.set_title(title)
+        axis.grid(visible=True, color="white", linewidth=1)
+        axis.set(xticks=range(width + 1), yticks=range(height + 1))
+        axis.tick_params(length=0, labelleft=False, labelbottom=False)
+    for row, (name, iou) in enumerate(zip(names, ious, strict=True)):
+        y = 1 - (row + 0.7) / (len(names) + 0.4)
+        kind = "TP" if iou > 0.5 else "FP and FN"
+        table.add_patch(Rectangle((0, y - 0.06), 0.14, 0.12, fc=colors[row]))
+        words = f"{name}: IoU {iou:.2f}, {kind}"
+        table.text(0.2, y, words, va="center", fontsize=8.5)
+    table.set(xlim=(0, 1), ylim=(0, 1))
+    table.set_axis_off()
     return figure

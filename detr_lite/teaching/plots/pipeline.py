@@ -48,15 +48,16 @@ STAGES = (
 )
 ABOUT = """\
 From top to bottom: the image, 3 x H x W, goes through ResNet-50, which keeps
-Res2, Res3, Res4 and Res5. A 1x1 convolution takes Res5 to d x H/32 x W/32;
-positional encodings are added, and the encoder follows. The decoder reads
-the encoded image with N object queries and gives d x N box embeddings, and
-from each a class and a box. Attention maps of the box embeddings over the
-encoded image, N x M x H/32 x W/32, go into the FPN-style CNN, together with
-the projected image and with Res4, Res3 and Res2. It gives mask logits,
-N x H/4 x W/4. The pixelwise argmax over them, with the classes, is the
-panoptic segmentation. The numbers 1 to 5 mark which question asks about
-which stage."""
+Res2, Res3, Res4 and Res5. A 1x1 convolution takes Res5 to src_proj,
+d x H/32 x W/32, and the encoder makes memory of it, of the same size;
+positional encodings go to the queries and keys of each of its layers, and to
+the keys of the decoder's. The decoder reads memory with N object queries and
+gives d x N box embeddings, and from each a class and a box. Those that found
+something are kept. Their attention maps over memory, N x M x H/32 x W/32, go
+into the FPN-style CNN, together with src_proj and with Res4, Res3 and Res2.
+It gives mask logits, N x H/4 x W/4. The pixelwise argmax over them, with the
+classes, is the panoptic segmentation. The numbers 1 to 5 mark which question
+asks about which stage."""
 
 
 def pipeline_svg(lit: str = "") -> str:
@@ -121,8 +122,6 @@ def _lines() -> list[str]:
     names = [n for n in BOXES if n != "resnet"]
     paths = [(f"M{MIDDLE} {y['image'] + HEIGHT}V{y['resnet']}", True)]
     for above, below in pairwise(names[1:]):
-        if below == "maps":  # they come from the embeddings, not the heads
-            continue
         paths.append((f"M{MIDDLE} {y[above] + HEIGHT}V{y[below]}", True))
     # Res5 goes on; it stands to the right of the column's middle.
     paths.append((f"M326 {y['resnet'] + 78}V{y['project']}", True))
@@ -139,7 +138,13 @@ def _lines() -> list[str]:
         (f"M{RIGHT} {y['heads'] + 20}H{RIGHT + 22}V{y['argmax'] + 20}"
          f"H{RIGHT}", 1),
     ]  # fmt: skip
-    plus, queries = y["project"] + HEIGHT + 29, y["decoder"] + 20
+    # Places: to queries and keys of the encoder, to keys of the decoder.
+    places, turn = y["project"] + HEIGHT + 20, RIGHT + 30
+    paths += [
+        (f"M{turn} {places + 20}V{y['encoder'] + 20}H{RIGHT}", 1),
+        (f"M{turn} {y['encoder'] + 20}V{y['decoder'] + 10}H{RIGHT}", 1),
+    ]
+    queries = y["decoder"] + 30
     parts = [
         f'<path class="line" d="{d}"'
         + (' marker-end="url(#tip)"' if tip else "")
@@ -147,15 +152,20 @@ def _lines() -> list[str]:
         for d, tip in paths
     ]
     parts += [
-        f'<circle class="box" cx="{MIDDLE}" cy="{plus}" r="10"/>',
-        _text(MIDDLE, plus + 5, "+"),
-        f'<path class="line" d="M{MIDDLE + 42} {plus}H{MIDDLE + 11}" '
-        'marker-end="url(#tip)"/>',
-        _text(MIDDLE + 46, plus + 4, "positional encodings", "note"),
+        _text(MIDDLE + 10, places, "positional encodings, to", "note"),
+        _text(
+            MIDDLE + 10, places + 14, "queries and keys of each layer", "note"
+        ),
+        _text(
+            MIDDLE + 10,
+            y["heads"] + HEIGHT + 17,
+            "keep what was found",
+            "note",
+        ),
         f'<path class="line" d="M{RIGHT + 30} {queries}H{RIGHT}" '
         'marker-end="url(#tip)"/>',
-        _text(RIGHT + 34, queries - 3, "N object", "note"),
-        _text(RIGHT + 34, queries + 11, "queries", "note"),
+        _text(RIGHT + 34, queries + 1, "N object", "note"),
+        _text(RIGHT + 34, queries + 15, "queries", "note"),
         _along(memory, y["decoder"] + 66, "memory"),
         _along(src, y["decoder"], "src_proj"),
         _along(levels, y["decoder"], "Res2, Res3, Res4"),

@@ -1,15 +1,24 @@
 """Training: the curves of a run, and what its model gets wrong."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from detr_lite.inference.results import Prediction
+from detr_lite.teaching.plots.panels import (
+    image_panel,
+    panels_figure,
+    segments_panel,
+)
+from detr_lite.teaching.plots.style import INK, book_figure
+
 LOSS_COLORS = {  # safe for color-blind readers
-    "loss": "#000000",
+    "loss": INK,
     "class": "#0072B2",
     "l1": "#D55E00",
     "giou": "#009E73",
@@ -17,8 +26,8 @@ LOSS_COLORS = {  # safe for color-blind readers
     "dice": "#E69F00",
 }
 BAR_COLORS = ("#0072B2", "#E69F00", "#009E73")
-_LEGEND = {"fontsize": 8, "loc": "upper center", "frameon": False}
-_CENTERED = {"ha": "center", "va": "center", "fontsize": 8}
+_LEGEND = {"loc": "upper center", "columnspacing": 1, "handlelength": 1.3}
+_CENTERED = {"ha": "center", "va": "center", "fontsize": 8.5}
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
@@ -33,7 +42,7 @@ def curves_figure(log: Sequence[dict]) -> Figure:
     log: the lines of log.jsonl, or as many as there are so far.
     """
     phases = list(dict.fromkeys(line["phase"] for line in log))
-    figure = Figure(figsize=(7, 3), layout="constrained", dpi=100)
+    figure = book_figure(3.2)
     *panels, last = figure.subplots(1, len(phases) + 1)
     before = 0
     for axis, phase in zip(panels, phases, strict=True):
@@ -57,13 +66,10 @@ def curves_figure(log: Sequence[dict]) -> Figure:
         before += lines[-1]["step"]
     last.set(title="AP and PQ", xlabel="step of the run", ylim=(0, 1))
     for axis in (*panels, last):
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(9)
-        axis.tick_params(which="both", labelsize=8)
         if axis.get_yscale() == "log":
             axis.yaxis.set_minor_formatter(NullFormatter())
         if axis.lines:  # below the panel, where it hides no point
-            axis.legend(ncols=2, bbox_to_anchor=(0.5, -0.22), **_LEGEND)
+            axis.legend(ncols=2, bbox_to_anchor=(0.5, -0.25), **_LEGEND)
     return figure
 
 
@@ -80,8 +86,8 @@ def failures_figure(
     sizes: the groups of the right panel; missed: for each model the share
     of each group, 0 to 1, that was not found or has a wrong name.
     """
-    figure = Figure(figsize=(7, 3.6), layout="constrained", dpi=100)
-    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    figure = book_figure(6.4)
+    left, right = figure.subplots(2, 1, height_ratios=(1.7, 1))
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     left.imshow(share, "Blues", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(confusion):
@@ -98,11 +104,62 @@ def failures_figure(
     right.set_xticks(range(len(sizes)), sizes)
     right.set(title="share missed", xlabel="visible pixels", ylim=(0, None))
     right.legend(ncols=2, bbox_to_anchor=(0.5, -0.2), **_LEGEND)
-    for axis in (left, right):
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(9)
-        axis.yaxis.label.set_fontsize(9)
-        axis.tick_params(labelsize=8)
+    return figure
+
+
+def steps_figure(prediction: Prediction) -> Figure:
+    """Return an image, what a trained model makes of it, side by side."""
+    return panels_figure(
+        [
+            partial(image_panel, image=prediction.image),
+            partial(segments_panel, result=prediction),
+        ],
+        ["image", "panoptic segmentation"],
+        columns=2,
+    )
+
+
+def cases_figure(
+    rows: Mapping[str, Sequence[Prediction]], titles: Sequence[str]
+) -> Figure:
+    """Return scenes in columns: the images, and a row for each answer.
+
+    rows: for each answer a prediction of each scene.
+    """
+    first = next(iter(rows.values()))
+    panels = [partial(image_panel, image=one.image) for one in first]
+    for found in rows.values():
+        panels += [
+            partial(segments_panel, result=one, scores=False) for one in found
+        ]
+    return panels_figure(
+        panels, titles, columns=len(titles), rows=["image", *rows]
+    )
+
+
+def ablations_figure(
+    rows: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+) -> Figure:
+    """Return PQ and box AP of trainings, a dot for each seed.
+
+    rows: what was trained, with what, and the PQ and box AP of each seed.
+    """
+    figure = book_figure(0.32 * len(rows) + 1)
+    axes = figure.subplots(1, 2, sharey=True)
+    places = range(len(rows))
+    for axis, name, column in zip(axes, ("PQ", "box AP"), (2, 3), strict=True):
+        color, marker = METRIC_STYLES[("pq", "box_ap")[column - 2]]
+        for place, row in zip(places, rows, strict=True):
+            values = row[column]
+            line = (min(values), max(values))
+            axis.plot(line, (place, place), color=color, lw=2, alpha=0.5)
+            axis.plot(values, [place] * len(values), marker[0], color=color)
+        axis.set_title(name)
+        axis.grid(visible=True, axis="x")
+        axis.tick_params(left=False)
+        axis.spines["left"].set_visible(False)
+    axes[0].set_yticks(places, [f"{model} ({how})" for how, model, *_ in rows])
+    axes[0].invert_yaxis()
     return figure
 
 
