@@ -160,7 +160,7 @@ def extent_figure(
     how many positions it touches, and the share of the attention on these;
     categories: the classes, in the same order.
     """
-    figure = book_figure(0.33 * len(rows) + 0.9)
+    figure = book_figure(0.29 * len(rows) + 0.8)
     axis = figure.subplots()
     few, touched, on = np.array(list(rows.values())).T
     places = np.arange(len(rows))
@@ -217,7 +217,7 @@ def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
     shares: for each kind the two mean shares of attention, 0 to 1, that
     fall on the query's own segment; the first kind is drawn at the top.
     """
-    figure = book_figure(0.42 * len(shares) + 0.9)
+    figure = book_figure(0.36 * len(shares) + 0.9)
     axis = figure.subplots()
     rows = np.arange(len(shares))
     for i, (name, color) in enumerate((("things", THINGS), ("stuff", STUFF))):
