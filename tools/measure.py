@@ -438,6 +438,8 @@ def nuclei_table(results: dict) -> str:
     for name, (_, label) in (NUCLEI | NUCLEI_LONGER).items():
         names = [seeded(name, seed) for seed in SEEDS]
         runs = [results[n] for n in names if n in results]
+        if not runs and name in NUCLEI_LONGER:
+            continue
         columns = {
             key: [run[key] for run in runs]
             for key in ("pq_things", "tp", "fp", "fn", "pq", "box_ap")
