@@ -53,6 +53,7 @@ READING = {
 }
 READY = {
     "encoding": ".dl-hand",
+    "film": ".dl-next",
     "panoptic": ".dl-fates td",
     "quality": ".dl-quality td",
     "stages": ".dl-chip",
