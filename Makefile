@@ -13,7 +13,7 @@ help:
 	@echo "make weave    run the text of CHAPTER=03, write its notebook"
 	@echo "make widgets  build the pages' script from book/widgets (with Node)"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
-	@echo "make tables   measure the tables of the README (3 hours)"
+	@echo "make tables   measure the tables of the README (4 hours)"
 	@echo "make bench    time us, the original's way and transformers (45 min)"
 	@echo "make lock     pin the newest dependencies in requirements.lock"
 	@echo "make clean    remove what the commands above made, but runs/"
@@ -100,7 +100,7 @@ weights:
 	@.venv/bin/python tools/make_weights.py
 
 tables:
-	@echo "Measuring the tables of the README: three hours on two cores."
+	@echo "Measuring the tables of the README: four hours on two cores."
 	@tools/setup_env.sh
 	@.venv/bin/python tools/measure.py all
 

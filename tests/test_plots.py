@@ -14,7 +14,11 @@ from detr_lite.teaching.plots import (
     curves_figure,
     read_log,
 )
-from detr_lite.teaching.plots.training import failures_figure
+from detr_lite.teaching.plots.training import (
+    ablations_figure,
+    cases_figure,
+    failures_figure,
+)
 from detr_lite.training.runs import Progress
 
 
@@ -109,6 +113,26 @@ def test_a_class_that_never_occurs_has_an_empty_row():
     assert (figure.axes[0].images[0].get_array()[0] == 0).all()
 
 
+def test_a_seed_is_a_dot_in_the_row_of_its_training():
+    rows = [
+        ("quick", "whole", [0.7, 0.8], [0.5, 0.6]),
+        ("full", "x", [0.9], [0.8]),
+    ]
+    pq, ap = ablations_figure(rows).axes
+    dots = [line.get_xdata() for line in pq.lines[1::2]]
+    assert [list(x) for x in dots] == [[0.7, 0.8], [0.9]]
+    assert list(ap.lines[3].get_ydata()) == [1]
+    names = [label.get_text() for label in pq.get_yticklabels()]
+    assert names == ["whole (quick)", "x (full)"]
+
+
+def test_cases_are_columns_and_answers_rows(prediction):
+    figure = cases_figure({"found": [prediction] * 2}, ["best", "worst"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["best", "worst", "", ""]
+    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["image", "found"]
+
+
 def test_log_is_read_line_by_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
@@ -130,7 +154,9 @@ def test_live_curves_redraw_one_display(monkeypatch):
     curves = LiveCurves()
     for step in (20, 40):
         curves.watch(
-            Progress("boxes", 0, step, 40, 0, 1.0, {"loss": 1 / step}, {})
+            Progress(
+                "boxes", 0, step, 40, 0, 1.0, {"loss": 1 / step}, {}, None
+            )
         )
     assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
 

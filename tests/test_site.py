@@ -85,7 +85,9 @@ def small(tmp_path):
 def test_a_warning_fails_the_build(small, tmp_path):
     root = small(
         "# Page\n\n[one](no_such_page.md)\n\n[two](no_other_page.md)\n\n"
-        "$\\nosuchcommand{x}$ and $\\frac{1}{$ and [three](#no-heading)\n"
+        "$\\nosuchcommand{x}$ and $\\frac{1}{$ and [three](#no-heading)\n\n"
+        'Which?\n\n1. This.\n2. That.\n\n<details class="question">\n\n'
+        "1. **No.**\n2. **Neither.**\n\n</details>\n"
     )
     out = tmp_path / "out"
     (out / "html").mkdir(parents=True)
@@ -97,6 +99,7 @@ def test_a_warning_fails_the_build(small, tmp_path):
     assert "no-heading" in done.stderr
     assert "TeX cannot be shown: \\nosuchcommand{x}" in done.stderr
     assert "TeX cannot be shown: \\frac{1}{" in done.stderr
+    assert "a question of 2 choices has 2 explanations, and 0" in done.stderr
     # The site that was there stays.
     assert [p.name for p in out.rglob("*")] == ["html", "old"]
 

@@ -1,7 +1,7 @@
 // The page's side of the conversation with the engine.
 
 import source from "engine-source";
-import type { Answer, Request, Results } from "../engine/main";
+import type { Answer, Request, Results, Task } from "../engine/main";
 import type { Config } from "../engine/models";
 
 declare global {
@@ -48,17 +48,12 @@ export class Engine {
     return new Engine(port, config);
   }
 
-  /** Shows the model a picture; wanted: the names of the results to send. */
-  run(
-    pixels: Uint8ClampedArray,
-    masks: "found" | "all",
-    wanted: string[],
-  ): Promise<Run> {
+  /** Gives the model a task. */
+  run(task: Task): Promise<Run> {
     const id = this.runs++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      const request = { kind: "picture", id, pixels, masks, wanted } as const;
-      this.port.postMessage(request satisfies Request);
+      this.port.postMessage({ kind: "task", id, task } satisfies Request);
     });
   }
 
