@@ -469,9 +469,11 @@ def write_readme() -> None:
         path = ROOT / name
         text = path.read_text("utf-8")
         head, begin, rest = text.partition(f"{first}\n")
-        _, end, tail = rest.partition(f"\n{last}")
+        _, end, tail = rest.partition(f"{last}\n")
+        if not begin or not end:
+            sys.exit(f"{name} has no lines {first!r} and {last!r}.")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}\n{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
@@ -173,7 +174,7 @@ def extent_figure(
     axis.invert_yaxis()
     axis.set(xlim=(0, None), xlabel="positions, of all h x w")
     right = axis.secondary_yaxis("right")
-    right.set_yticks(places, [f"{100 * share:.0f} %" for share in on])
+    right.set_yticks(places, percents(torch.from_numpy(on)))
     right.set_ylabel("attention on its own segment")
     for side in (axis, right):
         side.tick_params(axis="y", length=0)
