@@ -200,31 +200,3 @@ def ablations_figure(
         text.set_fontweight("bold" if row is None else "normal")
     axes[0].invert_yaxis()
     return figure
-
-
-class LiveCurves:
-    """Draws the curves again at each report; for a notebook.
-
-    Give its `watch` to `train`.
-    """
-
-    def __init__(self):
-        self._lines: list[dict] = []
-        self._handle = None
-
-    def watch(self, progress) -> None:
-        """Add a report of training to the drawing."""
-        from IPython.display import display
-
-        self._lines.append(
-            {
-                "phase": progress.phase,
-                "step": progress.step,
-                **(progress.losses or progress.metrics),
-            }
-        )
-        figure = curves_figure(self._lines)
-        if self._handle is None:
-            self._handle = display(figure, display_id=True)
-        else:
-            self._handle.update(figure)
