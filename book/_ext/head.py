@@ -23,8 +23,6 @@ through the list of chapters, or use the search.</p>"""
 def add(app, pagename, templatename, context, doctree) -> None:
     """Put the canonical address and the card of a page into its head."""
     base = app.config.html_baseurl.rstrip("/")
-    if context.get("title") == context.get("docstitle"):
-        context["docstitle"] = ""  # or the front page has its title twice
     if doctree is None or not base:
         return
     address = f"{base}/" if pagename == "index" else f"{base}/{pagename}.html"
@@ -68,10 +66,20 @@ def write_files(app, error) -> None:
     out = Path(app.outdir)
     (out / "sitemap.xml").write_text(text, "utf-8")
     _draw_card(Path(app.srcdir) / CARD_PICTURE, out / CARD)
+    _title_once(out / "index.html")
     _write_not_found(out, base)
     (out / "robots.txt").write_text(
         f"User-agent: *\nAllow: /\nSitemap: {base}/sitemap.xml\n", "utf-8"
     )
+
+
+def _title_once(page: Path) -> None:
+    """The theme gives the first page its title twice; keep one."""
+    text = page.read_text("utf-8")
+    text = re.sub(
+        r"<title>(.+?) &#8212; \1</title>", r"<title>\1</title>", text
+    )
+    page.write_text(text, "utf-8")
 
 
 def _draw_card(picture: Path, path: Path) -> None:
