@@ -14,7 +14,6 @@ from detr_lite.teaching.plots import (
     read_log,
 )
 from detr_lite.teaching.plots.training import (
-    ablations_figure,
     cases_figure,
     failures_figure,
 )
@@ -109,19 +108,6 @@ def test_a_class_that_never_occurs_has_an_empty_row():
     confusion = np.array([[0, 0, 0], [0, 5, 0]])
     figure = failures_figure(confusion, ("a", "b"), ("all",), {"one": (0,)})
     assert (figure.axes[0].images[0].get_array()[0] == 0).all()
-
-
-def test_a_seed_is_a_dot_in_the_row_of_its_training():
-    rows = [
-        ("quick", "whole", [0.7, 0.8], [0.5, 0.6]),
-        ("full", "x", [0.9], [0.8]),
-    ]
-    pq, ap = ablations_figure(rows).axes
-    dots = [line.get_xdata() for line in pq.lines[1::2]]
-    assert [list(x) for x in dots] == [[0.7, 0.8], [0.9]]
-    assert list(ap.lines[3].get_ydata()) == [1]
-    names = [label.get_text() for label in pq.get_yticklabels()]
-    assert names == ["whole (quick)", "x (full)"]
 
 
 def test_cases_are_columns_and_answers_rows(prediction):
