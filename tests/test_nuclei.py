@@ -1,17 +1,23 @@
 """Chapter 7's micrograph: read, cut, changed, and as a reader's own data."""
 
 import json
+import re
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from detr_lite.data.coco.categories import original_categories
 from detr_lite.data.coco.convert import convert
 from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.data.resizing import resized_size
 from detr_lite.inference.loading import load_model
+from detr_lite.inference.model import build_model, shapes_alone
 from detr_lite.inference.results import Prediction
+from detr_lite.models import ModelConfig
 from detr_lite.panoptic import Segment
 from detr_lite.teaching import nuclei
 from detr_lite.teaching.nuclei import (
@@ -30,6 +36,9 @@ from detr_lite.teaching.nuclei import (
 )
 from detr_lite.teaching.plots.nuclei import as_sample, outcomes
 from detr_lite.training.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @pytest.fixture
@@ -226,3 +235,36 @@ def test_outcomes_of_found_wrong_and_missed():
     labels = {1: 0, 2: 0, 4: 0, 5: 1}
     right, wrong, missed = outcomes(prediction(sample, found, labels), sample)
     assert (right, wrong, missed) == ([1], [2, 4], [2, 3])
+
+
+def test_the_shapes_in_the_chapter_are_the_models():
+    """Of both columns: the scenes' model, and DETR with ResNet-50."""
+    text = (ROOT / "book/text/07_real_images.md").read_text("utf8")
+    cell = rf"([SK\d{TIMES} ]+)"
+    rows = re.findall(rf"^\| (.+?) \| {cell} \| {cell} \|$", text, re.M)
+    table = {name: columns for name, *columns in rows}
+    small = load_model("scenes", "cpu", categories=NUCLEI)
+    with shapes_alone():
+        large = build_model(ModelConfig(250), original_categories(250))
+    photo = resized_size((400, 600), 800, 1333)
+    for column, (model, size) in enumerate(
+        ((small, (96, 96)), (large, photo))
+    ):
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            image = torch.zeros(1, 3, *size, device=device)
+            detection = model.eval().detr(image)
+        pyramid = detection.pyramid
+        shapes = {
+            "at the model's size": (3, *size),
+            "Res5": pyramid.res5.shape[1:],
+            "class logits": detection.class_logits.shape[1:],
+            "boxes": detection.boxes.shape[1:],
+            "attention maps, S kept": (
+                "S", model.config.heads, *pyramid.res5.shape[2:]
+            ),
+            "mask logits": ("S", *pyramid.res2.shape[2:]),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            told = f" {TIMES} ".join(map(str, shape))
+            assert table[name][column].strip() == told, name

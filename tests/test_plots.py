@@ -10,7 +10,6 @@ from detr_lite.inference.drawing import enlarged, overlay, sheet
 from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import (
-    LiveCurves,
     curves_figure,
     read_log,
 )
@@ -19,7 +18,6 @@ from detr_lite.teaching.plots.training import (
     cases_figure,
     failures_figure,
 )
-from detr_lite.training.runs import Progress
 
 
 @pytest.fixture
@@ -137,28 +135,6 @@ def test_log_is_read_line_by_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
     assert read_log(path) == [{"step": 1}, {"step": 2}]
-
-
-def test_live_curves_redraw_one_display(monkeypatch):
-    shown = []
-
-    class Handle:
-        def update(self, figure):
-            shown.append(figure)
-
-    def display(figure, display_id):
-        shown.append(figure)
-        return Handle()
-
-    monkeypatch.setattr("IPython.display.display", display)
-    curves = LiveCurves()
-    for step in (20, 40):
-        curves.watch(
-            Progress(
-                "boxes", 0, step, 40, 0, 1.0, {"loss": 1 / step}, {}, None
-            )
-        )
-    assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
 
 
 def test_sheet_puts_pictures_in_rows():

@@ -53,6 +53,7 @@ READING = {
 }
 READY = {
     "encoding": ".dl-hand",
+    "film": ".dl-next",
     "panoptic": ".dl-fates td",
     "quality": ".dl-quality td",
     "stages": ".dl-chip",
@@ -158,7 +159,10 @@ def opened(browser, address):
 
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+    "preload": False,  # it would ask for style sheets again
+}
 
 
 def sound(it):

@@ -14,6 +14,7 @@ SOURCES = ROOT / "book" / "widgets"
 FOLDER = ROOT / "book" / "_assets" / "widgets"
 NAMES = [f"{a}.{b}" for a in ("widgets", "reading") for b in ("js", "css")]
 SCRIPTS_GZIPPED, WEIGHTS_GZIPPED = 60_000, 1_700_000  # bytes at most
+FILM_GZIPPED = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,4 @@ def test_the_files_are_small():
 
     assert gzipped(*NAMES) <= SCRIPTS_GZIPPED
     assert gzipped("weights.js") <= WEIGHTS_GZIPPED
+    assert gzipped("film.js") <= FILM_GZIPPED

@@ -7,9 +7,12 @@ import re
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import make_web_film
+import numpy as np
 import pytest
 import torch
 from browsing import chromium
+from web_file import load
 
 from detr_lite.data.batch import pad_images
 from detr_lite.data.scenes import (
@@ -23,6 +26,7 @@ from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.faults import shared_stuff
 from detr_lite.teaching.stills import similarity
 from detr_lite.teaching.widgets import KINDS, Widget
+from detr_lite.weights.catalog import shipped_file
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = (ROOT / "book" / "_assets" / "widgets").as_uri()
@@ -363,6 +367,84 @@ def test_a_finger_moves_a_segment_and_not_the_page(opened):
         rows = (thing.nonzero()[:, 0].min(), moved.nonzero()[:, 0].min())
         assert rows[1] - rows[0] == pytest.approx(10, abs=1)
         assert view.evaluate("scrollY") == scrolled
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    with np.load(shipped_file("film.npz")) as film:
+        return dict(film)
+
+
+def test_the_pages_film_is_the_recorded_one(recorded):
+    data = load("film.js")
+    assert data == make_web_film.pack(recorded), "tools/make_web_film.py"
+    packed = make_web_film.unpack(data)
+    boxes = [recorded[f"{phase}_boxes"] for phase in ("boxes", "masks")]
+    wanted = np.concatenate(boxes).astype(np.float32)
+    assert np.abs(packed["boxes"] / 65535 - wanted).max() < 1e-5
+    masks, there = recorded["masks_masks"], packed["masks"]
+    shown = there.any((3, 4))
+    assert (there[shown] == masks[shown]).all()
+    # Whatever a reader can look at is there.
+    said = recorded["masks_classes"].argmax(-1) < len(SCENE_CATEGORIES)
+    assert shown[said].all()
+    assert not shown.all()
+    top = packed["maps"].max((3, 4))
+    assert (top == 255).all()
+
+
+@pytest.mark.browser
+def test_the_film_is_played_scrubbed_and_compared(opened, recorded):
+    place, count = 0, len(recorded["boxes_steps"])
+    scene = SceneSplit(VALIDATION_SEED, 21)[recorded["scenes"][place]]
+    names = [*(c.name for c in SCENE_CATEGORIES), "no object"]
+
+    def said(frame):
+        """Return what a frame says of the chosen segment."""
+        phase = "boxes" if frame < count else "masks"
+        at = frame if frame < count else frame - count
+        queries = recorded[f"{phase}_queries"][at].reshape(2, -1)[place]
+        chip = view.locator(".dl-chip[aria-pressed=true]")
+        chips = view.locator(".dl-chip").all_inner_texts()
+        assert len(chips) == len(scene.labels)
+        number = chips.index(chip.inner_text())
+        classes = recorded[f"{phase}_classes"][at, place, queries[number]]
+        sure = round(100 * int(classes.max()) / 255)
+        return f"query {queries[number]}: {names[classes.argmax()]} {sure}"
+
+    def caption():
+        return view.locator(".dl-film .dl-caption span").first.inner_text()
+
+    with opened("film", ".dl-next") as view:
+        requests = []
+        view.on("request", lambda request: requests.append(request.url))
+        view.wait_for_timeout(300)
+        assert not requests  # nothing until somebody touches it
+        view.locator(".dl-next").click()
+        view.locator(".dl-curve").wait_for()
+        assert requests == [f"{ASSETS}/film.js"]
+        step = view.locator("input[type=range]").first
+        step.focus()
+        for key, frame in (("End", count + 5), ("Home", 0), ("ArrowRight", 1)):
+            view.keyboard.press(key)
+            assert caption().startswith(said(frame))
+        view.get_by_role("button", name="Play").click()
+        view.wait_for_function(
+            "document.querySelector('input[type=range]').value === '2'"
+        )
+        view.get_by_role("button", name="Pause").click()
+        view.locator(".dl-chip").first.click()
+        assert caption().startswith(said(2))
+        rows = view.locator(".dl-film")
+        assert not rows.nth(1).is_visible()
+        view.get_by_role("button", name="Compare two steps").click()
+        assert rows.nth(1).is_visible()
+        assert "not trained yet" in rows.nth(0).inner_text()
+        assert "of 7 queries" in rows.nth(1).inner_text()
+        curve = view.locator(".dl-curve")
+        width = curve.bounding_box()["width"]
+        curve.click(position={"x": width - 2, "y": 9})
+        assert step.input_value() == str(count + 5)
 
 
 def test_similarity_leaves_the_shared_mean_out():

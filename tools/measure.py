@@ -438,6 +438,8 @@ def nuclei_table(results: dict) -> str:
     for name, (_, label) in (NUCLEI | NUCLEI_LONGER).items():
         names = [seeded(name, seed) for seed in SEEDS]
         runs = [results[n] for n in names if n in results]
+        if not runs and name in NUCLEI_LONGER:
+            continue
         columns = {
             key: [run[key] for run in runs]
             for key in ("pq_things", "tp", "fp", "fn", "pq", "box_ap")
@@ -469,9 +471,11 @@ def write_readme() -> None:
         path = ROOT / name
         text = path.read_text("utf-8")
         head, begin, rest = text.partition(f"{first}\n")
-        _, end, tail = rest.partition(f"\n{last}")
+        _, end, tail = rest.partition(f"{last}\n")
+        if not begin or not end:
+            sys.exit(f"{name} has no lines {first!r} and {last!r}.")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}\n{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:

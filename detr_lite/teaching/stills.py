@@ -26,6 +26,7 @@ from detr_lite.data.scenes import (
 from detr_lite.detr import found
 from detr_lite.inference.drawing import enlarged, overlay, sheet
 from detr_lite.inference.loading import load_model
+from detr_lite.weights.catalog import shipped_file
 
 SIDE = 288  # pixels of one picture
 
@@ -253,3 +254,21 @@ def painted(sample: Sample, id_map: Tensor) -> Image.Image:
     for number, label in labels.items():
         image[:, id_map == number] = colors[label].to(torch.uint8)[:, None]
     return enlarged(image, SIDE)
+
+
+def film(scene: int) -> Image.Image:
+    """The boxes of the matched queries at four steps of the training."""
+    sample = SceneSplit(VALIDATION_SEED, scene + 1, cache=False)[scene]
+    colors = [SCENE_CATEGORIES[label].color for label in sample.labels]
+    with np.load(shipped_file("film.npz")) as frames:
+        place = frames["scenes"].tolist().index(scene)
+        count = len(frames["boxes_boxes"])
+        pictures = []
+        for frame in np.linspace(0, count - 1, 4).round().astype(int):
+            queries = frames["boxes_queries"][frame]
+            queries = queries.reshape(len(frames["scenes"]), -1)[place]
+            boxes = frames["boxes_boxes"][frame, place][queries]
+            boxed = enlarged(sample.image, SIDE)
+            draw_boxes(boxed, torch.from_numpy(boxes).float(), colors)
+            pictures.append(boxed)
+    return sheet(pictures, 4, gap=8)

@@ -139,4 +139,14 @@ KINDS = {
         "TP, FP and FN, and what PQ makes of it.",
         scene=20,
     ),
+    "film": Kind(
+        picture=stills.film,
+        alt="The same beach scene at four steps of the training, with the "
+        "boxes of the queries that are matched with its segments. At first "
+        "all boxes are large and lie in the middle; step by step they move "
+        "to their segments and fit them.",
+        caption="play the training of the shipped model, stop at any step, "
+        "and compare two of them.",
+        scene=20,
+    ),
 }

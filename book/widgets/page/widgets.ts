@@ -13,6 +13,7 @@ import { CLASS_COLORS } from "./colors";
 import { html } from "./dom";
 import { encoding } from "./encoding";
 import { Engine } from "./engine";
+import { film } from "./film";
 import type { Live } from "./live";
 import { stages } from "./mask_stages";
 import { matching } from "./matching_game";
@@ -43,6 +44,7 @@ const WIDGETS: Record<string, Build> = {
   attention,
   beach,
   encoding,
+  film,
   matching,
   panoptic,
   quality,

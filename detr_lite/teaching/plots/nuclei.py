@@ -26,7 +26,7 @@ from detr_lite.teaching.plots.style import INK, book_figure
 
 FOUND, WRONG, MISSED = "#E69F00", "#CC79A7", "#56B4E9"
 STYLES = {FOUND: "-", WRONG: ":", MISSED: "--"}
-GRAIN, FUR = 150, 120  # dots per inch: detail makes large files
+GRAIN, FUR = 135, 110  # dots per inch: detail makes large files
 # Of classes that nobody gave a color; safe for color-blind readers.
 COLORS = (
     (213, 94, 0),
@@ -182,40 +182,35 @@ def _drawn(axis: Axes, image: Tensor, id_map: Tensor, groups: Mapping) -> None:
 def inside_figure(
     prediction: Prediction, rows: Sequence[int], masks: Tensor
 ) -> Figure:
-    """Return box, attention and mask of some segments, a column for each.
+    """Return box, attention and mask of some segments, a row for each.
 
     rows: of the segments in the prediction; masks: (n, h, w) their masks'
     probabilities.  Attention is summed over the heads, and each map is shown
     relative to its largest value.
     """
     image, norm = prediction.image, Normalize(0, 1)
-    panels, titles = [], []
-    for row in rows:
+    panels, names = [], []
+    for row, mask in zip(rows, masks, strict=True):
         segment = prediction.segments[row]
         category = prediction.categories[segment.label]
-        titles.append(f"{category.name} {segment.score:.2f}")
+        names.append(f"{category.name} {segment.score:.2f}")
+        looks = prediction.attention_maps[row].sum(0)
 
         def boxed(axis: Axes, row=row, category=category) -> None:
             image_panel(axis, image)
             box(axis, prediction.query_boxes[row].tolist(), category)
 
         panels.append(boxed)
-    for row in rows:
-        looks = prediction.attention_maps[row].sum(0)
-        looks = looks / looks.max()
-        panels.append(lambda a, m=looks: heat_panel(a, image, m, norm))
-    panels += [
-        lambda a, m=mask: heat_panel(a, image, m, norm) for mask in masks
-    ]
+        panels += [
+            lambda a, m=heat: heat_panel(a, image, m, norm)
+            for heat in (looks / looks.max(), mask)
+        ]
     figure = panels_figure(
         panels,
-        titles,
-        columns=len(rows),
-        rows=["box", "attention", "mask"],
-        bar=(
-            norm,
-            "attention, as a fraction of its largest; mask probability",
-        ),
+        ["box", "attention, of its largest", "mask, probability"],
+        columns=3,
+        rows=names,
+        bar=(norm, ""),
     )
     figure.set_dpi(GRAIN)
     return figure
