@@ -190,18 +190,18 @@ def head_use_figure(shares: Tensor, categories: Sequence[Category]) -> Figure:
     A disk's area is the share, and from 1 % on it is written below.
     shares: (K, M), each row sums to 1; categories: the K classes.
     """
-    figure = book_figure(0.42 * len(categories) + 0.4)
+    figure = book_figure(0.37 * len(categories) + 0.4)
     axis = figure.subplots()
     for row, (category, own) in enumerate(
         zip(categories, shares, strict=True)
     ):
         color = np.array(category.color) / 255
-        areas = 190 * np.asarray(own)
+        areas = 150 * np.asarray(own)
         heads = np.arange(len(own))
         axis.scatter(heads, np.full(len(own), row), areas, color=color)
         axis.scatter(heads, np.full(len(own), row), 4, color=INK, zorder=0)
         for head, text in enumerate(percents(own)):
-            axis.text(head, row + 0.42, text, ha="center", va="center")
+            axis.text(head, row + 0.46, text, ha="center", va="center")
     axis.set_xticks(heads, [f"head {m}" for m in heads])
     axis.set_yticks(range(len(categories)), [c.name for c in categories])
     axis.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(categories) - 0.3, -0.6))
