@@ -309,7 +309,7 @@ def address(site):
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one at a time in a process
 def browser():
     """A running Chromium."""
     with chromium() as running:
