@@ -1,16 +1,18 @@
 """Pictures of boxes: what is drawn, read back from the figures."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 
 from detr_lite import load_model
+from detr_lite.boxes import giou
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY, TENT
 from detr_lite.teaching.plots.boxes import (
-    STUFF,
-    THING,
     boxes_figure,
     centers_figure,
     costs_figure,
+    found_figure,
     layer_figure,
     matching_figure,
     opening_figure,
@@ -42,33 +44,38 @@ def test_dark_cells_have_light_words():
     assert [t.get_color() for t in axis.texts] == ["black", "white"]
 
 
-def test_each_query_has_its_centers_things_apart_from_stuff():
+def test_each_query_has_its_centers_in_the_colors_of_the_classes():
     centers = [
         torch.tensor([[0.25, 0.5], [0.75, 0.5], [0.5, 0.125]]),
         torch.empty(0, 2),
     ]
-    isthing = [torch.tensor([True, True, False]), torch.empty(0).bool()]
-    figure = centers_figure(centers, isthing)
+    labels = [torch.tensor([TENT, TENT, SKY]), torch.empty(0).long()]
+    figure = centers_figure(centers, labels, SCENE_CATEGORIES)
     first, second = figure.axes
-    things, stuff = (c.get_offsets().tolist() for c in first.collections)
-    assert things == [[0.25, 0.5], [0.75, 0.5]]
-    assert stuff == [[0.5, 0.125]]
-    assert all(len(c.get_offsets()) == 0 for c in second.collections)
+    drawn = {}
+    for marks in first.collections:
+        color = tuple(round(255 * c) for c in marks.get_edgecolor()[0][:3])
+        drawn[color] = marks.get_offsets().tolist()
+    assert drawn == {
+        SCENE_CATEGORIES[TENT].color: [[0.25, 0.5], [0.75, 0.5]],
+        SCENE_CATEGORIES[SKY].color: [[0.5, 0.125]],
+    }
+    assert not second.collections
     low, high = first.get_ylim()
     assert low > high  # y grows downwards
-    names = [t.get_text() for t in figure.legends[0].get_texts()]
-    colors = [h.get_color() for h in figure.legends[0].legend_handles]
-    assert dict(zip(names, colors, strict=True)) == {
-        "thing": THING,
-        "stuff": STUFF,
-    }
+    legend = figure.legends[0]
+    names = [t.get_text() for t in legend.get_texts()]
+    markers = [h.get_marker() for h in legend.legend_handles]
+    looks = dict(zip(names, markers, strict=True))
+    assert set(looks) == {"tent", "sky"}
+    assert looks["tent"] != looks["sky"]  # things apart from stuff
 
 
 @pytest.mark.parametrize("count", [1, 6, 12])
 def test_there_is_a_panel_for_each_query(count):
     centers = [torch.rand(3, 2) for _ in range(count)]
-    isthing = [torch.ones(3, dtype=torch.bool)] * count
-    figure = centers_figure(centers, isthing)
+    labels = [torch.full((3,), BALL)] * count
+    figure = centers_figure(centers, labels, SCENE_CATEGORIES)
     titles = [a.get_title() for a in figure.axes if a.get_title()]
     assert titles == [f"query {q}" for q in range(count)]
     assert figure.get_figwidth() == WIDTH
@@ -137,9 +144,11 @@ def test_a_panel_without_boxes_is_the_picture_alone():
 
 def test_lines_join_the_matched_with_their_cost_on_them():
     costs = torch.tensor([[1.0, 9.0], [8.0, 2.0], [7.0, 6.0]])
-    figure = matching_figure(costs, [(1, 1), (0, 0)], ["ball", "sky"])
-    (axis,) = figure.axes
-    assert len(axis.lines) == 2
+    colors = [SCENE_CATEGORIES[label].color for label in (BALL, SKY)]
+    pairs, names = [(1, 1), (0, 0)], ["ball", "sky"]
+    (axis,) = matching_figure(costs, pairs, names, colors).axes
+    lines = [[255 * c for c in line.get_color()] for line in axis.lines]
+    assert lines == [pytest.approx(color) for color in colors]
     words = [text.get_text() for text in axis.texts]
     assert words[:2] == ["1.0", "ball"]
     assert words[2:4] == ["2.0", "sky"]
@@ -148,12 +157,34 @@ def test_lines_join_the_matched_with_their_cost_on_them():
 
 def test_overlaps_are_those_of_the_squares():
     figure = overlap_figure((0, 1, 3))
-    titles = [axis.get_title() for axis in figure.axes]
-    assert titles == [
-        "IoU 1.00\nGIoU 1.00",
-        "IoU 0.33\nGIoU 0.33",
-        "IoU 0.00\nGIoU -0.20",
-    ]
+    fixed = torch.tensor([0.0, 0.0, 2.0, 2.0])
+    for axis, move in zip(figure.axes, (0, 1, 3), strict=True):
+        first, second = axis.get_title().splitlines()
+        iou = Fraction(first.split()[1])
+        assert iou == Fraction(max(2 - move, 0) * 2, 8 - max(2 - move, 0) * 2)
+        _, overlap, _, gap = second.split()
+        moved = fixed + torch.tensor([move, 0, move, 0])
+        assert float(Fraction(overlap) - Fraction(gap)) == pytest.approx(
+            giou(fixed, moved).item()
+        )
+    hatched = [[p.get_hatch() for p in a.patches] for a in figure.axes]
+    # Only where the squares don't meet does the hull hold more than them.
+    assert [any(panel) for panel in hatched] == [False, False, True]
+
+
+def test_the_boxes_of_things_alone_are_drawn(scenes):
+    model = load_model("scenes", "cpu")
+    predictions = [model.predict(scenes[i].image) for i in (0, 1)]
+    figure = found_figure(predictions, ["one", "two"])
+    for axis, prediction, title in zip(
+        figure.axes, predictions, ("one", "two"), strict=True
+    ):
+        categories = prediction.categories
+        named = [categories[s.label] for s in prediction.segments]
+        things = sorted(c.name for c in named if c.isthing)
+        assert sorted(t.get_text() for t in axis.texts) == things
+        assert len(axis.patches) == len(things)
+        assert axis.get_title() == title
 
 
 def test_the_opening_shows_all_boxes_and_then_the_found(scenes):
@@ -167,5 +198,7 @@ def test_the_opening_shows_all_boxes_and_then_the_found(scenes):
 
 def test_a_layer_is_drawn_with_its_three_steps():
     (axis,) = layer_figure().axes
-    words = {text.get_text() for text in axis.texts}
-    assert {"self-attention", "cross-attention", "feed-forward"} < words
+    words = [text.get_text().replace("-\n", "-") for text in axis.texts]
+    assert {"self-attention", "cross-attention", "feed-forward"} < set(words)
+    assert words.count("query_pos") == 2  # never among the values
+    assert words.count("+") == 3  # a sum after each step

@@ -9,7 +9,11 @@ import torch
 from PIL import Image
 
 from detr_lite.position import SinePositionalEncoding
-from detr_lite.teaching.plots.encoding import seen_from_figure, waves_figure
+from detr_lite.teaching.plots.encoding import (
+    bars_figure,
+    seen_from_figure,
+    waves_figure,
+)
 from detr_lite.teaching.plots.style import WIDTH
 
 
@@ -33,12 +37,11 @@ def test_waves_are_the_first_a_middle_and_the_last_sine(codes):
     figure = waves_figure(codes, ["short", "long"])
     for axis, code, last in zip(figure.axes[:2], codes, (7, 15), strict=True):
         lines = {line.get_label(): line for line in axis.lines}
-        assert list(lines) == [str(n) for n in (0, (last + 1) // 4, last)]
-        for label, line in lines.items():
+        numbers = [int(label.removeprefix("sine ")) for label in lines]
+        assert numbers == [0, (last + 1) // 4, last]
+        for number, line in zip(numbers, lines.values(), strict=True):
             np.testing.assert_array_equal(line.get_xdata(), range(1, 13))
-            np.testing.assert_array_equal(
-                line.get_ydata(), code[2 * int(label)]
-            )
+            np.testing.assert_array_equal(line.get_ydata(), code[2 * number])
     assert [axis.get_title() for axis in figure.axes[:2]] == ["short", "long"]
 
 
@@ -105,6 +108,16 @@ def test_limits_and_gamma_set_the_color_scale(seen):
     norm = figure.axes[1].images[-1].norm
     assert (norm.vmin, norm.vmax) == (0, 4)
     assert norm(1.0) == pytest.approx(0.5)
+
+
+def test_bars_are_as_long_as_the_shares_and_in_their_order():
+    figure = bars_figure({"b": 0.5, "a": 0.25, "c": 0.75}, "share")
+    (axis,) = figure.axes
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    widths = [bar.get_width() for bar in axis.patches]
+    # From the bottom up: the longest first.
+    assert (names, widths) == (["c", "b", "a"], [0.75, 0.5, 0.25])
+    assert [t.get_text() for t in axis.texts] == ["0.75", "0.50", "0.25"]
 
 
 def test_figures_fit_the_page_and_are_drawn_the_same_twice(codes, seen):

@@ -47,6 +47,20 @@ def test_encoding_equals_the_formula_by_loops(temperature, cycles):
         torch.testing.assert_close(one, wanted, rtol=0, atol=1e-5)
 
 
+def test_products_of_codes_depend_on_how_far_apart_they_are():
+    """On the distance alone, wherever the two stand."""
+    row = torch.zeros(1, 1, 12, dtype=torch.bool)
+    code = SinePositionalEncoding(64, 20.0, 2.0)(row)[0, 32:, 0]
+    products, seen = code.T @ code, []
+    for step in range(12):
+        apart = products.diagonal(step)
+        torch.testing.assert_close(
+            apart, apart[:1].expand_as(apart), rtol=0, atol=1e-4
+        )
+        seen.append(apart[0].item())
+    assert max(seen[1:]) < seen[0] - 1
+
+
 def test_padding_changes_nothing_on_the_picture():
     encode = SinePositionalEncoding(32)
     mask = torch.ones(1, 9, 8, dtype=torch.bool)

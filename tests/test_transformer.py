@@ -139,6 +139,23 @@ def test_permuting_the_queries_permutes_what_the_decoder_returns():
 
 
 @torch.no_grad()
+def test_only_queries_tell_the_decoders_answers_apart():
+    """And in the first layer, self-attention tells nobody anything."""
+    layers = [DecoderLayer(WIDTH, HEADS, HIDDEN, 0.1) for _ in range(2)]
+    run = randomized(Decoder(layers, WIDTH)).double().eval()
+    x, rest = torch.zeros(1, 5, WIDTH).double(), (tokens(1, 7), tokens(1, 7))
+    same = run(x, tokens(1, 1).expand(-1, 5, -1), *rest, None)
+    close(same, same[:, :, :1].expand_as(same))
+    where = tokens(1, 5)
+    mixed = layers[0].self_attn(where, where, x)
+    close(mixed, mixed[:, :1].expand_as(mixed))
+    before, where[:, 4] = run(x, where, *rest, None), tokens(1)
+    others = (run(x, where, *rest, None) - before)[:, :, :4].abs()
+    close(others[0], torch.zeros_like(others[0]))
+    assert others[1].max() > 1e-3
+
+
+@torch.no_grad()
 def test_decoder_normalizes_what_it_returns_but_not_what_it_goes_on_with():
     layers = [DecoderLayer(WIDTH, HEADS, HIDDEN, 0.1) for _ in range(3)]
     run = randomized(Decoder(layers, WIDTH)).double().eval()

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
@@ -68,26 +68,38 @@ def costs_figure(
 
 
 def centers_figure(
-    centers: Sequence[Tensor], isthing: Sequence[Tensor], columns: int = 4
+    centers: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    categories: Categories,
+    columns: int = 4,
 ) -> Figure:
     """Return where each query's boxes have their centers, a panel a query.
 
     centers: for each query (n, 2), (cx, cy) from 0 to 1;
-    isthing: for each query (n,) bool, things against stuff.
+    labels: for each query (n,), the classes, which give the colors: a disk
+    for a thing, a cross for stuff.
     """
     side, columns = WIDTH / columns, min(columns, len(centers))
     rows = -(-len(centers) // columns)
-    figure = book_figure(0.4 + rows * (side + 0.25))
+    figure = book_figure(0.6 + rows * (side + 0.22))
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(centers) :]:
         axis.set_axis_off()
-    kinds = ((True, THING, "o", "thing"), (False, STUFF, "x", "stuff"))
-    for query, (axis, points, things) in enumerate(
-        zip(axes.flat, centers, isthing, strict=False)
+    seen = sorted({label for own in labels for label in own.tolist()})
+    looks = {
+        label: {
+            "color": np.array(categories[label].color) / 255,
+            "marker": "o" if categories[label].isthing else "x",
+            "linewidths": 0 if categories[label].isthing else 1,
+        }
+        for label in seen
+    }
+    for query, (axis, points, own) in enumerate(
+        zip(axes.flat, centers, labels, strict=False)
     ):
-        for kind, color, marker, _ in kinds:
-            x, y = np.asarray(points[things == kind]).T
-            axis.scatter(x, y, s=9, c=color, marker=marker, linewidths=0.8)
+        for label in sorted(set(own.tolist())):
+            x, y = np.asarray(points[own == label]).T
+            axis.scatter(x, y, s=11, **looks[label])
         axis.set_xlim(0, 1)
         axis.set_ylim(1, 0)  # y grows downwards, as in the image
         axis.set_aspect("equal")
@@ -96,13 +108,22 @@ def centers_figure(
         axis.set_title(f"query {query}")
         axis.spines[:].set_visible(True)
     handles = [
-        Line2D([], [], color=color, marker=marker, linestyle="", label=name)
-        for _, color, marker, name in kinds
+        Line2D(
+            [],
+            [],
+            color=looks[label]["color"],
+            marker=looks[label]["marker"],
+            linestyle="",
+            label=categories[label].name,
+        )
+        for label in seen
     ]
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=2,
+        ncols=4,
+        handletextpad=0.2,
+        columnspacing=1.5,
     )
     return figure
 
@@ -201,15 +222,7 @@ def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
             corners[0],
         )
         taken.append((x, y))
-        axis.text(
-            x,
-            y,
-            " + ".join(map(str, members)),
-            color="black",
-            fontsize=9,
-            va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-        )
+        panels.label(axis, x, y, " + ".join(map(str, members)), "left")
 
 
 def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
@@ -234,9 +247,15 @@ def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
             inside = corners.clamp(torch.tensor(1.0), size - 1).tolist()
             panels.box(axis, inside, prediction.categories[segment.label])
         for segment in prediction.segments:
-            x, y, *_ = (torch.tensor(segment.box) * size).tolist()
-            name = prediction.categories[segment.label].name
-            panels.label(axis, x, y, name)
+            category = prediction.categories[segment.label]
+            corners = cxcywh_to_xyxy(torch.tensor(segment.box)) * size
+            x0, y0, x1, y1 = corners.tolist()
+            if category.isthing:  # in the middle, inside the image
+                x = min(max((x0 + x1) / 2, 0.17 * width), 0.83 * width)
+                panels.label(axis, x, y1 - 0.03 * height, category.name)
+            else:  # in the corner, where things are seldom
+                y = y0 + 0.06 * height
+                panels.label(axis, 0.03 * width, y, category.name, "left")
 
     return panels.panels_figure(
         [partial(panels.image_panel, image=prediction.image), every, kept],
@@ -245,11 +264,15 @@ def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
 
 
 def matching_figure(
-    costs: Tensor, pairs: Sequence[tuple[int, int]], segments: Sequence[str]
+    costs: Tensor,
+    pairs: Sequence[tuple[int, int]],
+    segments: Sequence[str],
+    colors: Sequence[tuple[int, int, int]],
 ) -> Figure:
     """Return queries and segments as two rows, lines between the matched.
 
-    costs: (N, T); pairs: (query, segment) of each match.
+    costs: (N, T); pairs: (query, segment) of each match; segments: T names;
+    colors: T, from 0 to 255, those of the segments' classes.
     """
     count, pairs = len(costs), sorted(pairs)  # so that few lines cross
     chosen = [query for query, _ in pairs]
@@ -258,17 +281,18 @@ def matching_figure(
     across = count / len(segments)
     for place, (query, segment) in enumerate(pairs):
         x = (query + 0.5, (place + 0.5) * across)
-        axis.plot(x, (0.82, 0.18), color=THING, lw=2)
+        color = np.array(colors[segment]) / 255
+        axis.plot(x, (0.82, 0.18), color=color, lw=2.5)
         axis.text(
             sum(x) / 2, 0.5, f"{costs[query, segment]:.1f}", ha="center",
             va="center", fontsize=8.5, color="white",
-            bbox={"facecolor": THING, "edgecolor": "none", "pad": 1.5},
+            bbox={"facecolor": "black", "edgecolor": color, "pad": 1.5},
         )  # fmt: skip
         axis.text(x[1], 0.08, segments[segment], ha="center", va="center")
     for query in range(count):
         axis.text(
             query + 0.5, 0.9, str(query), ha="center", va="center",
-            color=THING if query in chosen else INK,
+            alpha=1 if query in chosen else 0.6,
             weight="bold" if query in chosen else "normal",
         )  # fmt: skip
     axis.text(-0.2, 0.9, "query", ha="right", va="center")
@@ -278,65 +302,112 @@ def matching_figure(
     return figure
 
 
-def overlap_figure(moves: Sequence[float]) -> Figure:
+def overlap_figure(moves: Sequence[int]) -> Figure:
     """Return two squares of side 2, one moved to the right, and their hull.
 
-    Each panel gives IoU and GIoU.
+    Each panel gives IoU and GIoU as fractions of areas.
     """
-    figure = book_figure(1.5)
+    figure = book_figure(1.45)
     shares = [move + 2.4 for move in moves]
     axes = figure.subplots(1, len(moves), width_ratios=shares)
-    fixed = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-    for axis, move in zip(axes, moves, strict=True):
-        moved = fixed + torch.tensor([move, 0.0, move, 0.0])
-        shared = max(2 - move, 0) * 2
-        iou = shared / (8 - shared)
+    for axis, move in zip(np.atleast_1d(axes), moves, strict=True):
+        shared, hull = max(2 - move, 0) * 2, (2 + move) * 2
+        union = 8 - shared
         for x, color in ((0, STUFF), (move, THING)):
             axis.add_patch(Rectangle((x, 0), 2, 2, fc=color, alpha=0.6))
+        if hull > union:
+            axis.add_patch(
+                Rectangle(
+                    (2, 0), move - 2, 2, fc="none", ec=INK, hatch="///", lw=0
+                )
+            )
         axis.add_patch(
             Rectangle((0, 0), move + 2, 2, fill=False, ec=INK, ls="--", lw=1.5)
         )
         axis.set(xlim=(-0.2, move + 2.2), ylim=(-0.2, 2.2))
         axis.set_aspect("equal")
         axis.set_axis_off()
-        overlap = giou(moved, fixed).item()
-        axis.set_title(f"IoU {iou:.2f}\nGIoU {overlap:.2f}")
+        axis.set_title(
+            f"IoU {shared}/{union}\n"
+            f"GIoU {shared}/{union} \N{MINUS SIGN} {hull - union}/{hull}"
+        )
     return figure
+
+
+def found_figure(
+    predictions: Sequence[Prediction], titles: Sequence[str]
+) -> Figure:
+    """Return the boxes of the things that each prediction has found.
+
+    titles: one a prediction; they may be of one image or of several.
+    """
+
+    def things(axis: Axes, prediction: Prediction) -> None:
+        panels.image_panel(axis, prediction.image)
+        height, width = prediction.id_map.shape
+        size = torch.tensor([width, height, width, height])
+        for segment in prediction.segments:
+            category = prediction.categories[segment.label]
+            if category.isthing:
+                corners = cxcywh_to_xyxy(torch.tensor(segment.box)) * size
+                inside = corners.clamp(torch.tensor(1.0), size - 1).tolist()
+                panels.box(axis, inside, category)
+                x = min(max(inside[0], 1), 0.7 * width)
+                panels.label(axis, x, inside[1] + 4, category.name, "left")
+        axis.set(xlim=(0, width), ylim=(height, 0))
+
+    return panels.panels_figure(
+        [partial(things, prediction=p) for p in predictions], titles
+    )
 
 
 def layer_figure() -> Figure:
     """Return a decoder layer: what enters where, and what each step does."""
-    figure = book_figure(2.5)
+    figure = book_figure(2.7)
     axis = figure.subplots()
     steps = (
-        ("self-attention", "queries look at\neach other"),
-        ("cross-attention", "queries look at\nthe image"),
-        ("feed-forward", "each query\nby itself"),
+        ("self-\nattention", "queries look at\neach other"),
+        ("cross-\nattention", "queries look at\nthe image"),
+        ("feed-\nforward", "each query\nby itself"),
     )
     for number, (name, about) in enumerate(steps):
-        x = 1.15 + number * 2.1
+        x = 0.75 + number * 2.45
         axis.add_patch(
             FancyBboxPatch(
-                (x, 0.9), 1.6, 0.7, fc=STUFF, ec="none",
+                (x, 0.9), 1.3, 0.8, fc=STUFF, ec="none",
                 boxstyle="round,pad=0,rounding_size=0.1",
             )
         )  # fmt: skip
         axis.text(
-            x + 0.8, 1.25, name, ha="center", va="center", color="white",
-            fontsize=8.5,
+            x + 0.65, 1.3, name, ha="center", va="center", color="white",
+            fontsize=9,
         )  # fmt: skip
-        axis.text(x + 0.8, 0.45, about, ha="center", va="center", fontsize=9)
-        _arrow(axis, (x - 0.5, 1.25), (x, 1.25))
-    _arrow(axis, (6.95, 1.25), (7.4, 1.25))
-    axis.text(0.3, 1.25, "x", ha="center", va="center")
-    axis.text(7.6, 1.25, "x", ha="center", va="center")
-    for x, words in (
-        (1.95, "query_pos to\nqueries and keys"),
-        (4.05, "query_pos to queries;\nmemory, pos to its keys"),
+        axis.text(x + 0.65, -0.05, about, ha="center", va="center")
+        _arrow(axis, (x - 0.5, 1.3), (x, 1.3))
+        _arrow(axis, (x + 1.3, 1.3), (x + 1.58, 1.3))
+        # The residual connection goes around the step, below it.
+        around = (x - 0.3, x - 0.3, x + 1.75), (1.3, 0.62, 0.62)
+        axis.plot(*around, color=INK, lw=1)
+        _arrow(axis, (x + 1.75, 0.62), (x + 1.75, 1.13))
+        axis.add_patch(Circle((x + 1.75, 1.3), 0.17, fc="none", ec=INK))
+        axis.text(x + 1.75, 1.29, "+", ha="center", va="center")
+    _arrow(axis, (7.57, 1.3), (7.85, 1.3))
+    axis.text(0.12, 1.3, "x", ha="center", va="center", style="italic")
+    axis.text(8.0, 1.3, "x", ha="center", va="center", style="italic")
+    for x, words, what in (
+        (1.1, "query_pos", "q, k"),
+        (3.45, "query_pos", "q"),
+        (4.2, "memory\n+ pos", "k"),
+        (5.0, "memory", "v"),
     ):
-        axis.text(x, 2.25, words, ha="center", va="center", fontsize=9)
-        _arrow(axis, (x, 1.98), (x, 1.6))
-    axis.set(xlim=(0, 7.8), ylim=(0.1, 2.6))
+        axis.text(x, 2.55, words, ha="center", va="bottom", fontsize=9)
+        end = min(max(x, 3.35), 4.35) if x > 3 else x
+        _arrow(axis, (x, 2.5), (end, 1.72))
+        axis.text(
+            (x + end) / 2 + 0.08, 2.15, what, ha="left", va="center",
+            fontsize=9,
+        )  # fmt: skip
+    axis.set(xlim=(0, 8.1), ylim=(-0.35, 3.05))
     axis.set_axis_off()
     return figure
 

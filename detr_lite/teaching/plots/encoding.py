@@ -1,6 +1,6 @@
 """The encoded image: positional encodings, and what a position looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from detr_lite.teaching.plots.panels import (
     outline,
     panels_figure,
 )
-from detr_lite.teaching.plots.style import book_figure
+from detr_lite.teaching.plots.style import GRID, book_figure
 
 # Okabe and Ito, with a line style each, for readers who see no color.
 _WAVES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", ":"))
@@ -29,7 +29,7 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     codes: (channels, positions) each, sines at the even channels and cosines
     at the odd ones, as a row of SinePositionalEncoding has them.
     """
-    figure = book_figure(4.2)
+    figure = book_figure(3.7)
     axes = figure.subplots(2, len(codes), squeeze=False)
     for (above, below), code, title in zip(axes.T, codes, titles, strict=True):
         values = np.asarray(code)[0::2]
@@ -41,7 +41,7 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
                 values[number],
                 style,
                 color=color,
-                label=f"{number}",
+                label=f"sine {number}" if number == 0 else f"{number}",
                 marker=".",
             )
         above.set_title(title)
@@ -58,9 +58,12 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
             extent=(0.5, positions + 0.5, count - 0.5, -0.5),
         )
         below.set_xlabel("column")
+        above.set_xticks([])
+        above.spines["bottom"].set_visible(False)
+        above.axhline(0, color=GRID, lw=0.8, zorder=0)
         above.legend(
-            loc="lower center", bbox_to_anchor=(0.5, -0.55), ncols=3,
-            columnspacing=1, handlelength=1.5, title="sine",
+            loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3,
+            columnspacing=1, handlelength=1.5,
         )  # fmt: skip
     axes[0, 0].set_ylabel("value")
     axes[1, 0].set_ylabel("number of the sine")
@@ -121,3 +124,20 @@ def _seen_from(
     outline(axis, (sample.id_map == number).numpy())
     for color, edge in (("black", 3), (_MARK, 1.5)):
         axis.plot(*center, "o", mfc="none", mec=color, mew=edge, ms=6)
+
+
+def bars_figure(shares: Mapping[str, float], label: str) -> Figure:
+    """Return a bar for each share, longest last, with its number beside it.
+
+    shares: from 0 to 1, by name; label: what they are shares of.
+    """
+    order = sorted(shares, key=shares.__getitem__)
+    figure = book_figure(0.55 + 0.27 * len(order))
+    axis = figure.subplots()
+    values = [shares[name] for name in order]
+    bars = axis.barh(order[::-1], values[::-1], color=_WAVES[0][0], height=0.7)
+    axis.bar_label(bars, fmt="%.2f", padding=3)
+    axis.set(xlim=(0, 1), xlabel=label)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    return figure
