@@ -77,7 +77,7 @@ def centers_figure(
 
     centers: for each query (n, 2), (cx, cy) from 0 to 1;
     labels: for each query (n,), the classes, which give the colors: a disk
-    for a thing, a cross for stuff.
+    for a thing, a cross for stuff; several stuffs stand side by side.
     """
     side, columns = WIDTH / columns, min(columns, len(centers))
     rows = -(-len(centers) // columns)
@@ -97,8 +97,12 @@ def centers_figure(
     for query, (axis, points, own) in enumerate(
         zip(axes.flat, centers, labels, strict=False)
     ):
-        for label in sorted(set(own.tolist())):
+        present = sorted(set(own.tolist()))
+        stuffs = [label for label in present if not categories[label].isthing]
+        for label in present:
             x, y = np.asarray(points[own == label]).T
+            if label in stuffs:
+                x = x + 0.06 * (stuffs.index(label) - (len(stuffs) - 1) / 2)
             axis.scatter(x, y, s=11, **looks[label])
         axis.set_xlim(0, 1)
         axis.set_ylim(1, 0)  # y grows downwards, as in the image
@@ -252,7 +256,7 @@ def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
             x0, y0, x1, y1 = corners.tolist()
             if category.isthing:  # in the middle, inside the image
                 x = min(max((x0 + x1) / 2, 0.17 * width), 0.83 * width)
-                panels.label(axis, x, y1 - 0.03 * height, category.name)
+                panels.label(axis, x, (y0 + y1) / 2, category.name)
             else:  # in the corner, where things are seldom
                 y = y0 + 0.06 * height
                 panels.label(axis, 0.03 * width, y, category.name, "left")
@@ -292,7 +296,6 @@ def matching_figure(
     for query in range(count):
         axis.text(
             query + 0.5, 0.9, str(query), ha="center", va="center",
-            alpha=1 if query in chosen else 0.6,
             weight="bold" if query in chosen else "normal",
         )  # fmt: skip
     axis.text(-0.2, 0.9, "query", ha="right", va="center")
@@ -363,7 +366,7 @@ def found_figure(
 
 def layer_figure() -> Figure:
     """Return a decoder layer: what enters where, and what each step does."""
-    figure = book_figure(2.7)
+    figure = book_figure(2.5)
     axis = figure.subplots()
     steps = (
         ("self-\nattention", "queries look at\neach other"),
@@ -382,7 +385,7 @@ def layer_figure() -> Figure:
             x + 0.65, 1.3, name, ha="center", va="center", color="white",
             fontsize=9,
         )  # fmt: skip
-        axis.text(x + 0.65, -0.05, about, ha="center", va="center")
+        axis.text(x + 0.65, 0.1, about, ha="center", va="center")
         _arrow(axis, (x - 0.5, 1.3), (x, 1.3))
         _arrow(axis, (x + 1.3, 1.3), (x + 1.58, 1.3))
         # The residual connection goes around the step, below it.
@@ -394,20 +397,17 @@ def layer_figure() -> Figure:
     _arrow(axis, (7.57, 1.3), (7.85, 1.3))
     axis.text(0.12, 1.3, "x", ha="center", va="center", style="italic")
     axis.text(8.0, 1.3, "x", ha="center", va="center", style="italic")
-    for x, words, what in (
-        (1.1, "query_pos", "q, k"),
-        (3.45, "query_pos", "q"),
-        (4.2, "memory\n+ pos", "k"),
-        (5.0, "memory", "v"),
+    for start, end, words, what in (
+        (1.4, 1.4, "query_pos", "q, k"),
+        (2.85, 3.4, "query_pos", "q"),
+        (3.95, 3.85, "memory\n+ pos", "k"),
+        (5.0, 4.3, "memory", "v"),
     ):
-        axis.text(x, 2.55, words, ha="center", va="bottom", fontsize=9)
-        end = min(max(x, 3.35), 4.35) if x > 3 else x
-        _arrow(axis, (x, 2.5), (end, 1.72))
-        axis.text(
-            (x + end) / 2 + 0.08, 2.15, what, ha="left", va="center",
-            fontsize=9,
-        )  # fmt: skip
-    axis.set(xlim=(0, 8.1), ylim=(-0.35, 3.05))
+        axis.text(start, 2.4, words, ha="center", va="bottom", fontsize=9)
+        _arrow(axis, (start, 2.35), (end, 1.72))
+        middle = (start + end) / 2 + 0.12
+        axis.text(middle, 2.05, what, ha="left", va="center", fontsize=9)
+    axis.set(xlim=(0, 8.1), ylim=(-0.2, 3.0))
     axis.set_axis_off()
     return figure
 
