@@ -33,7 +33,7 @@ def costs_figure(
     """
     values = np.asarray(costs.detach().float())
     queries, count = values.shape
-    figure = book_figure(3.6)
+    figure = book_figure(3.1)
     axis = figure.subplots()
     drawn = axis.imshow(values, "cividis_r", aspect="auto")
     middle = (values.min() + values.max()) / 2
