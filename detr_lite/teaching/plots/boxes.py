@@ -215,15 +215,15 @@ def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
     taken: list[tuple[float, float]] = []
     for box, members in groups:
         x0, y0, x1, y1 = box.tolist()
-        corners = [(x, max(y, 4)) for y in (y0, y1) for x in (x0, x1)]
+        spots = [(x, max(y, 4.0)) for y in (y0, y1) for x in (x0, x1)]
         # The first where no number is yet; if there is none, the first.
         x, y = next(
             (
                 (x, y)
-                for x, y in corners
+                for x, y in spots
                 if all(abs(x - a) > 12 or abs(y - b) > 8 for a, b in taken)
             ),
-            corners[0],
+            spots[0],
         )
         taken.append((x, y))
         panels.label(axis, x, y, " + ".join(map(str, members)), "left")
@@ -347,7 +347,7 @@ def found_figure(
 
     def things(axis: Axes, prediction: Prediction) -> None:
         panels.image_panel(axis, prediction.image)
-        height, width = prediction.id_map.shape
+        _, height, width = prediction.image.shape
         size = torch.tensor([width, height, width, height])
         for segment in prediction.segments:
             category = prediction.categories[segment.label]
