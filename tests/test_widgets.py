@@ -447,15 +447,19 @@ def test_a_mask_grows_unless_things_shall_stand_still(opened, motion):
         note = ".dl-stage:nth-child(5) .dl-note"
         seen = it.view.evaluate(
             """async (note) => {
-              const chips = document.querySelectorAll(".dl-chip");
+              // Whichever isn't chosen yet.
+              const chip = document.querySelector(
+                ".dl-chip[aria-pressed=false]");
               const words = document.querySelector(note);
               const seen = new Set();
               const watch = new MutationObserver(
                 () => seen.add(words.textContent));
               watch.observe(words, { childList: true });
-              chips[1].click();
-              while (!words.textContent.includes("mask") || seen.size === 0)
+              chip.click();
+              for (let i = 0; i < 500; i++) {
+                if (words.textContent.includes("mask") && seen.size) break;
                 await new Promise((done) => setTimeout(done, 20));
+              }
               return [...seen];
             }""",
             note,
