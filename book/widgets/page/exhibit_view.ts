@@ -21,6 +21,13 @@ export class ExhibitView {
   private readonly drawing = canvas(PIXELS, { "aria-hidden": "true" });
   private readonly small = canvas(MAP)[1];
   private readonly boxes = new BoxesView();
+  private readonly segments = new SegmentsView();
+
+  constructor() {
+    // The measures beside it say what it shows.
+    this.segments.drawing.removeAttribute("role");
+    this.segments.drawing.setAttribute("aria-hidden", "true");
+  }
 
   show(
     beach: Beach,
@@ -29,11 +36,8 @@ export class ExhibitView {
     { view, situation }: Exhibit,
   ): void {
     if (view === "segments") {
-      const segments = new SegmentsView(beach, shore);
-      segments.drawing.removeAttribute("role");
-      segments.drawing.setAttribute("aria-hidden", "true");
-      segments.show(seen.segments);
-      this.root.replaceChildren(segments.root);
+      this.segments.show(beach, shore, seen.segments);
+      this.root.replaceChildren(this.segments.root);
       return;
     }
     const [picture, context] = this.drawing;

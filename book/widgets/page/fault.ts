@@ -193,11 +193,12 @@ class Museum {
   }
 
   private choose(name: string): void {
+    const changed = name !== this.live.fault;
     this.live.fault = name;
     for (const [other, one] of this.buttons) {
       one.setAttribute("aria-pressed", String(other === name));
     }
-    this.live.change();
+    if (changed) this.live.change();
   }
 
   private table(): HTMLElement {

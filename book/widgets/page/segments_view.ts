@@ -19,20 +19,23 @@ export class SegmentsView {
   private readonly context: CanvasRenderingContext2D;
   private readonly names = html("div", { "aria-hidden": "true" });
 
-  constructor(
-    private readonly beach: Beach,
-    private readonly shore: HTMLCanvasElement,
-  ) {
+  constructor() {
     [this.drawing, this.context] = canvas(2 * FINE, { role: "img" });
     this.root = html("div", { class: "dl-answer" }, this.drawing, this.names);
   }
 
   /**
-   * Shows segments; chosen: the id of one that stands out; truth: a second
+   * Shows segments over a beach, of which shore is the stuff; chosen: the id of one that stands out; truth: a second
    * map, whose outlines are drawn in black.
    */
-  show({ ids, labels }: Segments, chosen = NONE, truth?: Segments): void {
-    drawBeach(this.context, this.beach, this.shore);
+  show(
+    beach: Beach,
+    shore: HTMLCanvasElement,
+    { ids, labels }: Segments,
+    chosen = NONE,
+    truth?: Segments,
+  ): void {
+    drawBeach(this.context, beach, shore);
     const fine = enlarged(ids);
     drawImage(
       this.context,
