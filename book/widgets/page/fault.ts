@@ -136,9 +136,8 @@ class Museum {
       this.quiz.root,
       new Report(this.live).root,
     );
-    addEventListener("hashchange", () => this.follow());
-    this.open("");
-    this.follow();
+    addEventListener("hashchange", () => this.open(addressed()));
+    this.open(addressed());
   }
 
   /** A button for no fault, and one for each. */
@@ -160,13 +159,6 @@ class Museum {
     );
   }
 
-  /** Opens the exhibit that the address names. */
-  private follow(): void {
-    if (!location.hash.startsWith(ADDRESS)) return;
-    const name = location.hash.slice(ADDRESS.length);
-    if (name in EXHIBITS) this.open(name);
-  }
-
   /** Shows an exhibit, and puts it into the address. */
   private open(name: string): void {
     this.choose(name);
@@ -178,8 +170,9 @@ class Museum {
       ? [label.description, situation ? SITUATIONS[situation] : ""]
       : ["Both sides are alike: choose a fault and draw the edge across."];
     this.words.textContent = parts.join(" ");
-    if (name === "" && !location.hash.startsWith(ADDRESS)) return;
-    history.replaceState(null, "", `${ADDRESS}${name}`);
+    if (name !== addressed()) {
+      history.replaceState(null, "", `${ADDRESS}${name}`);
+    }
   }
 
   /** Shows a fault without its name. */
@@ -234,6 +227,13 @@ class Museum {
     this.rows.replaceChildren(...rows);
     this.verdict.textContent = exhibit === NO_FAULT ? "" : judged(shown);
   }
+}
+
+/** The fault that the page's address names, or none. */
+function addressed(): string {
+  const { hash } = location;
+  const name = hash.startsWith(ADDRESS) ? hash.slice(ADDRESS.length) : "";
+  return name in EXHIBITS ? name : "";
 }
 
 /** Which measure notices, in words. */
