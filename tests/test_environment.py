@@ -21,9 +21,12 @@ EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
-def lines_of_the_lock() -> list[str]:
+LOCKS = ("requirements.lock", "detr_lite/teaching/nuclei.txt")
+
+
+def lines_of_the_lock(name: str = LOCKS[0]) -> list[str]:
     """Return a line for each pin, with its hashes."""
-    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    text = (ROOT / name).read_text().replace("\\\n", "")
     return [x for x in text.splitlines() if x and not x.startswith("#")]
 
 
@@ -63,18 +66,20 @@ def test_the_lock_pins_one_version_of_everything():
             assert [s.operator for s in pin.specifier] == ["=="], name
 
 
-def test_the_lock_holds_hashes_of_everything():
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_holds_hashes_of_everything(name):
     """What is installed is what was there when the lock was made."""
-    for line in lines_of_the_lock():
+    for line in lines_of_the_lock(name):
         hashes = line.split()[-line.count("--hash") :]
         assert hashes
         for given in hashes:
             assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", given), line
 
 
-def test_the_lock_names_no_place():
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_names_no_place(name):
     """No index of one company or machine: names and versions alone."""
-    text = (ROOT / "requirements.lock").read_text()
+    text = (ROOT / name).read_text()
     assert not re.search(r"://|--(index|find|extra)|^-|@|\bfile:", text, re.M)
 
 
@@ -312,7 +317,12 @@ def test_the_readmes_python_runs(number, tmp_path):
 
 def test_an_environment_behind_a_link_is_left_alone(tmp_path):
     """Setting up begins by emptying .venv."""
-    for name in ("tools/setup_env.sh", "requirements.lock", "pyproject.toml"):
+    for name in (
+        "tools/setup_env.sh",
+        "requirements.lock",
+        "pyproject.toml",
+        "detr_lite/teaching/nuclei.txt",
+    ):
         (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "new" / name)
     (tmp_path / "other").mkdir()

@@ -1,43 +1,35 @@
-"""What chapter 7 looks at: photographs, or scenes where they can't be had."""
+"""Photographs and the original's weights, with a network and without."""
 
-import io
+import importlib.util
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 from fetching import serve
-from PIL import Image
 
-from detr_lite.teaching import photographs
-from detr_lite.teaching.photographs import answer_soon, photographs_or_scenes
+from detr_lite.teaching import photographs as module
+from detr_lite.teaching.photographs import (
+    answer_soon,
+    original,
+    photographs,
+)
+from detr_lite.weights import catalog
 from detr_lite.weights.catalog import SOURCES
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Where photographs are kept: nowhere yet."""
-    monkeypatch.delenv("DETR_LITE_OFFLINE", raising=False)
-    monkeypatch.setenv("DETR_LITE_CACHE", str(tmp_path))
-    return tmp_path / "photographs"
-
-
-@pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server of two photographs and weights."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), (200, 30, 30)).save(buffer, "jpeg")
-    files = {f"/{n}.jpg": buffer.getvalue() for n in (1, 2)}
-    files["/weights.pth"] = b"weights" * 100
-    with serve(files) as server:
-        addresses = tuple(f"{server.url}/{n}.jpg" for n in (1, 2))
-        monkeypatch.setattr(photographs, "PHOTOGRAPHS", addresses)
-        source = SOURCES[photographs.WEIGHTS]
-        here = replace(source, url=f"{server.url}/weights.pth")
+    """A server of weights that nobody has fetched yet."""
+    monkeypatch.setattr(catalog, "downloads", lambda: tmp_path)
+    monkeypatch.delenv("DETR_LITE_OFFLINE", raising=False)
+    with serve({"/weights-0123abcd.pth": b"weights" * 100}) as server:
+        source = SOURCES[module.WEIGHTS]
+        here = replace(source, url=f"{server.url}/weights-0123abcd.pth")
         monkeypatch.setattr(
             type(source), "path", property(lambda s: tmp_path / s.file)
         )
-        monkeypatch.setitem(SOURCES, photographs.WEIGHTS, here)
+        monkeypatch.setitem(SOURCES, module.WEIGHTS, here)
         yield server
 
 
@@ -46,70 +38,80 @@ def loaded(monkeypatch):
     """The names that load_model was asked for; it gives them back."""
     names = []
     monkeypatch.setattr(
-        photographs, "load_model", lambda n: names.append(n) or n
+        module, "load_model", lambda n: names.append(n) or f"model of {n}"
     )
     return names
 
 
-def test_photographs_are_fetched_once(server, folder, loaded):
-    views = photographs_or_scenes()
-    assert views.real
-    assert views.model == "detr_resnet50_panoptic"
-    assert [tuple(i.shape) for i in views.images] == [(3, 48, 64)] * 2
-    assert views.about == "2 photographs of COCO and detr_resnet50_panoptic."
-    server.files.clear()  # nothing is asked for again
-    assert photographs_or_scenes().real
-    assert sorted(p.name for p in folder.iterdir()) == ["1.jpg", "2.jpg"]
+def test_the_weights_are_loaded_where_there_is_a_network(server, loaded):
+    found = original()
+    assert found.model == f"model of {module.WEIGHTS}"
+    assert module.WEIGHTS in found.about
+    assert loaded == [module.WEIGHTS]
 
 
-@pytest.mark.parametrize("gone", ["/2.jpg", "/weights.pth"])
-def test_scenes_where_something_is_missing(server, folder, loaded, gone):
-    del server.files[gone]
-    views = photographs_or_scenes()
-    assert not views.real
-    assert loaded == ["scenes"]
-    assert [tuple(i.shape) for i in views.images] == [(3, 96, 96)] * 3
-    assert views.about == (
-        "3 scenes and their weights (no network was found, or a slow one)."
-    )
-    assert not folder.exists()
+def test_weights_that_are_there_need_no_network(server, loaded):
+    SOURCES[module.WEIGHTS].path.write_bytes(b"weights")
+    server.files.clear()
+    assert original().model is not None
 
 
-def test_scenes_where_a_download_fails_later(server, folder, loaded):
-    del server.files["/1.jpg"]  # the one that nobody asks for first
-    views = photographs_or_scenes()
-    assert not views.real
-    assert "404" in views.about
-    assert views.about.endswith(").")
+def test_no_model_without_a_network(server, loaded):
+    server.files.clear()
+    found = original()
+    assert found.model is None
+    assert "network" in found.about
+    assert not loaded
 
 
-def test_scenes_where_the_environment_says_so(
-    server, folder, loaded, monkeypatch
-):
+def test_no_model_where_the_file_is_another(server):
+    """It has another hash than its name says, or cannot be read."""
+    found = original()
+    assert found.model is None
+    assert "weights-0123abcd.pth" in found.about
+
+
+def test_no_model_where_the_environment_says_so(server, loaded, monkeypatch):
     monkeypatch.setenv("DETR_LITE_OFFLINE", "1")
-    views = photographs_or_scenes()
-    assert not views.real
-    assert "DETR_LITE_OFFLINE" in views.about
-    assert not folder.exists()
+    found = original()
+    assert found.model is None
+    assert "DETR_LITE_OFFLINE" in found.about
+    assert not loaded
 
 
-def test_the_scenes_are_those_of_the_other_chapters(monkeypatch):
-    monkeypatch.setenv("DETR_LITE_OFFLINE", "1")
-    from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
+@pytest.mark.skipif(
+    importlib.util.find_spec("skimage") is None, reason="needs scikit-image"
+)
+def test_the_photographs_are_in_color_and_large_enough():
+    images = photographs()
+    assert [*images] == ["chelsea", "coffee", "astronaut"]
+    for image in images.values():
+        assert image.dtype == torch.uint8
+        assert image.shape[0] == 3
+        assert min(image.shape[1:]) >= 300
+        assert not torch.equal(image[0], image[2])
 
-    first = photographs_or_scenes().images[0]
-    assert torch.equal(first, SceneSplit(VALIDATION_SEED, 64)[20].image)
+
+def test_scenes_where_there_are_no_photographs(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    images = photographs()
+    assert len(images) == len(module.PHOTOGRAPHS)
+    assert {tuple(i.shape) for i in images.values()} == {(3, 96, 96)}
 
 
 def test_a_silent_server_is_not_waited_for(server, monkeypatch):
     server.files["/silent"] = lambda handler: time.sleep(1)
-    monkeypatch.setattr(photographs, "PATIENCE", 0.3)
-    assert not answer_soon([f"{server.url}/silent", f"{server.url}/1.jpg"])
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    url = server.url
+    assert not answer_soon([f"{url}/silent", f"{url}/weights-0123abcd.pth"])
 
 
 def test_addresses_that_answer_and_that_do_not(server):
-    first, second, third = (f"{server.url}/{n}.jpg" for n in (1, 2, 3))
-    assert answer_soon([first, second])
+    there, gone = (
+        f"{server.url}/weights-0123abcd.pth",
+        f"{server.url}/gone.pth",
+    )
+    assert answer_soon([there, there])
     assert answer_soon([])
-    assert not answer_soon([first, third])
+    assert not answer_soon([there, gone])
     assert not answer_soon(["no address"])

@@ -60,6 +60,12 @@ def test_the_ablations_in_chapter_6_are_the_measured_ones():
     assert f"# As measured:\n{rows}\n# A dot is a seed." in text
 
 
+def test_the_table_of_nuclei_in_chapter_7_is_the_measured_one():
+    text = (ROOT / "book/text/07_real_images.md").read_text("utf-8")
+    table = measure.nuclei_table(measure.read_results())
+    assert f"<!-- nuclei -->\n{table}\n<!-- /nuclei -->" in text
+
+
 def test_manifest_describes_every_shipped_file():
     data = ROOT / "data"
     manifest = json.loads((data / "manifest.json").read_text())

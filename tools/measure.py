@@ -25,6 +25,7 @@ from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.losses import MaskLoss
 from detr_lite.matching import HungarianMatcher
+from detr_lite.models import SCENES_CONFIG
 from detr_lite.training.recipes import preset
 from detr_lite.training.train import ProgressBar, scenes_data, train
 
@@ -55,10 +56,25 @@ ROWS = {  # of the table of ablations
     "full": ("full", "the whole model, 12 queries"),
     "full_no_pyramid": ("full, same detector", "without the pyramid"),
 }
+NUCLEI = {  # chapter 7's micrograph: what is changed, and its row's name
+    "nuclei": ({}, "from the scenes' weights, 12 queries, weight 0.5"),
+    "nuclei_backbone": ({"start": None}, "from the backbone alone"),
+    "nuclei_weight": ({"no_object_weight": 0.2}, "weight 0.2"),
+    "nuclei_queries": ({"num_queries": 24}, "24 queries"),
+}
+NUCLEI_LONGER = {
+    "nuclei_longer": ({"times": 3}, "three times as many steps"),
+    "nuclei_longer_backbone": (
+        {"times": 3, "start": None},
+        "the same, from the backbone alone",
+    ),
+}
 CHAPTER = "book/text/06_train_and_evaluate.md"
+REAL_IMAGES = "book/text/07_real_images.md"
 PLACES = (  # file, the lines before and after, and what to put between them
     ("README.md", "<!-- measured -->", "<!-- /measured -->", "tables"),
     (CHAPTER, "<!-- ablations -->", "<!-- /ablations -->", "ablations"),
+    (REAL_IMAGES, "<!-- nuclei -->", "<!-- /nuclei -->", "nuclei_table"),
     (CHAPTER, "# As measured:", "# A dot is a seed.", "ablation_rows"),
 )
 
@@ -101,6 +117,60 @@ def quick(
         seconds = time.monotonic() - start
     figures = {name: result.evaluation.metrics[name] for name in METRICS}
     return {"seconds": seconds, **figures}
+
+
+def nuclei(
+    seed: int = 0,
+    start: str | None = "scenes",
+    num_queries: int = 12,
+    no_object_weight: float = 0.5,
+    times: int = 1,
+) -> dict:
+    """Train on chapter 7's micrograph; return seconds and metrics.
+
+    start: weights to go on from; None: the backbone's, with a new rest.
+    tp, fp, fn are of the nuclei.
+    """
+    from detr_lite.teaching import nuclei as cells
+
+    cells.install()
+    found = cells.micrograph()
+    if not found.real:
+        sys.exit(f"There is nothing to measure on. {found.about}")
+    learn, judge = cells.nuclei_splits(
+        cells.panoptic_sample(cells.visible(found.stored), found.nuclei)
+    )
+    torch.manual_seed(seed)
+    model, config = (
+        None,
+        replace(SCENES_CONFIG, num_classes=2, num_queries=num_queries),
+    )
+    if start is not None:
+        model = load_model(
+            start, categories=cells.NUCLEI, num_queries=num_queries
+        )
+        config = model.config
+    recipe = cells.nuclei_recipe(config, no_object_weight, seed, times)
+    with tempfile.TemporaryDirectory() as out, ProgressBar(recipe) as bar:
+        begin = time.monotonic()
+        result = train(
+            recipe,
+            learn,
+            judge,
+            out,
+            watch=bar.watch,
+            evaluations=1,
+            transform=cells.random_crop,
+            start=model,
+        )
+        seconds = time.monotonic() - begin
+    metrics = result.evaluation.metrics
+    counted = result.evaluation.per_class["nucleus"]
+    return {
+        "seconds": seconds,
+        **{name: metrics[name] for name in METRICS},
+        **{name: counted[name] for name in ("tp", "fp", "fn")},
+    }
 
 
 def full_without_pyramid() -> dict:
@@ -240,6 +310,15 @@ MEASUREMENTS: dict[str, Callable[[], dict]] = {
         for name, changes in LONGER.items()
         for seed in SEEDS
     },
+    **{
+        seeded(name, seed): lambda s=seed, c=changes: nuclei(s, **c)
+        for name, (changes, _) in NUCLEI.items()
+        for seed in SEEDS
+    },
+    **{
+        name: lambda c=changes: nuclei(0, **c)
+        for name, (changes, _) in NUCLEI_LONGER.items()
+    },
     "full_no_pyramid": full_without_pyramid,
     "make_book": lambda: timed_make("book"),
     "make_test": lambda: timed_make("test"),
@@ -312,10 +391,7 @@ def ablations(results: dict) -> str:
         cells = [training, label, str(len(runs))]
         for key in ("pq", "pq_things", "sq", "box_ap"):
             values = [run[key] for run in runs]
-            cell = f"{statistics.mean(values):.3f}" if runs else "not measured"
-            if len(runs) > 1:
-                cell += f" ({min(values):.3f} to {max(values):.3f})"
-            cells.append(cell)
+            cells.append(ranged(values, 3) if runs else "not measured")
         rows.append("| " + " | ".join(cells) + " |")
     step = results.get("mask_step")
     if step:
@@ -348,15 +424,58 @@ def ablation_rows(results: dict) -> str:
     return "\n".join([*lines, "]"])
 
 
+def nuclei_table(results: dict) -> str:
+    """Return the table of chapter 7's micrograph, Markdown.
+
+    Of several seeds the mean, the lowest and the highest, and the sums of
+    what was found, wrong and missed.
+    """
+    rows = [
+        "| trained | seeds | PQ of nuclei | found | wrong | missed | PQ "
+        "| box AP |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, (_, label) in (NUCLEI | NUCLEI_LONGER).items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        if not runs and name in NUCLEI_LONGER:
+            continue
+        columns = {
+            key: [run[key] for run in runs]
+            for key in ("pq_things", "tp", "fp", "fn", "pq", "box_ap")
+        }
+        cells = [label, str(len(runs))]
+        for key, values in columns.items():
+            if not runs:
+                cells.append("not measured")
+            elif key in ("tp", "fp", "fn"):
+                cells.append(f"{sum(values):.0f}")
+            else:
+                cells.append(ranged(values, 2))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def ranged(values: list[float], digits: int) -> str:
+    """Return a mean, and of several values the lowest and the highest."""
+    low, mean, high = (
+        f"{x:.{digits}f}"
+        for x in (min(values), statistics.mean(values), max(values))
+    )
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
+
+
 def write_readme() -> None:
     """Put what was measured into the README and into chapter 6."""
     for name, first, last, function in PLACES:
         path = ROOT / name
         text = path.read_text("utf-8")
         head, begin, rest = text.partition(f"{first}\n")
-        _, end, tail = rest.partition(f"\n{last}")
+        _, end, tail = rest.partition(f"{last}\n")
+        if not begin or not end:
+            sys.exit(f"{name} has no lines {first!r} and {last!r}.")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}{table}{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}\n{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:

@@ -7,7 +7,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 stamp=.venv/.installed
-wanted="$(cat requirements.lock pyproject.toml | cksum) ${RESOLUTION:-}"
+nuclei=detr_lite/teaching/nuclei.txt
+wanted="$(cat requirements.lock pyproject.toml "$nuclei" | cksum)"
+wanted="$wanted ${RESOLUTION:-}"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -52,5 +54,11 @@ else
         --require-hashes --requirement requirements.lock
     .venv/bin/uv pip install --quiet --python .venv/bin/python \
         --no-deps --editable .
+fi
+# Chapter 7's micrograph; its package has no wheel for some Pythons.
+if ! .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps \
+    --only-binary :all: --require-hashes --requirement "$nuclei"; then
+    echo "The package stardist was not installed, so chapter 7 draws cells" \
+        "in place of its micrograph."
 fi
 echo "$wanted" > "$stamp"

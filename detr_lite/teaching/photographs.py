@@ -1,8 +1,8 @@
-"""Photographs and a model that knows them; without a network, scenes.
+"""Photographs, and the original's weights where there is a network.
 
-Chapter 7 is about photographs, but it must run anywhere.  So it asks here
-for something to look at: a few pictures of COCO's validation set and the
-original's weights, if they can be had, and otherwise what is shipped.
+The photographs are those that scikit-image brings in its package: nothing is
+fetched for them, and their makers gave up all rights in them.  The weights of
+the original take 172 MB; without a network a chapter goes on without them.
 """
 
 import os
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from time import monotonic
 from urllib.request import urlopen
@@ -17,74 +19,64 @@ from urllib.request import urlopen
 from torch import Tensor
 
 from detr_lite.data.images import read_image
-from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit, cache_folder
-from detr_lite.data.subsets import Part
+from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.errors import DetrLiteError
-from detr_lite.files.download import download
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import PanopticModel
 from detr_lite.weights.catalog import SOURCES
 
 WEIGHTS = "detr_resnet50_panoptic"
-# Each has things of several classes before stuff of several kinds.
-PHOTOGRAPHS = (
-    "http://images.cocodataset.org/val2017/000000039769.jpg",
-    "http://images.cocodataset.org/val2017/000000000139.jpg",
-    "http://images.cocodataset.org/val2017/000000000785.jpg",
-)
-SCENES = (20, 8, 10)  # of the validation scenes
+# Chelsea the cat by Stefan van der Walt and a cup of coffee by Rachel
+# Michetti, both CC0; Eileen Collins by NASA, in the public domain.  Their
+# classes are among COCO's.
+PHOTOGRAPHS = ("chelsea.png", "coffee.png", "astronaut.png")
 PATIENCE = 5.0  # seconds until a network counts as too slow
 ENOUGH = 2**19  # bytes to have come by then
 
 
 @dataclass(frozen=True)
-class Views:
-    """Something to look at.
+class Original:
+    """The original's weights, or why they aren't here.
 
     Attributes:
-        model: knows what is in the pictures.
-        images: (3, H, W) uint8 each.
-        real: whether they are photographs.
-        about: what they are, and why, in a sentence.
+        model: DETR with ResNet-50, of COCO's classes, or None.
+        about: what was loaded, or why nothing was, in a sentence.
     """
 
-    model: PanopticModel
-    images: list[Tensor]
-    real: bool
+    model: PanopticModel | None
     about: str
 
 
-def photographs_or_scenes() -> Views:
-    """Return photographs and the original's weights, or scenes and theirs.
+def photographs() -> dict[str, Tensor]:
+    """Return photographs by name, (3, H, W) uint8 each.
 
-    Fetches 172 MB once; later runs find them.  Where the network is missing,
-    refuses, or is so slow that 5 seconds bring less than half a megabyte,
-    the answer is scenes; so it is with DETR_LITE_OFFLINE=1 in the
-    environment, which makes a run the same everywhere.
+    Those of scikit-image; where it isn't installed, as many scenes.
+    """
+    found = find_spec("skimage")
+    if found is None:
+        split = SceneSplit(VALIDATION_SEED, len(PHOTOGRAPHS))
+        return {f"scene {n}": s.image for n, s in enumerate(split, 1)}
+    folder = Path(found.origin).parent / "data"
+    return {Path(n).stem: read_image(folder / n) for n in PHOTOGRAPHS}
+
+
+def original() -> Original:
+    """Return the original's model, fetched once, or why it isn't here.
+
+    The file's hash is checked.  Where the network is missing, refuses, or is
+    so slow that 5 seconds bring less than half a megabyte, there is no
+    model; so it is with DETR_LITE_OFFLINE=1 in the environment, which makes
+    a run the same everywhere.
     """
     if os.environ.get("DETR_LITE_OFFLINE"):
-        return _scenes("DETR_LITE_OFFLINE is set")
-    source, folder = SOURCES[WEIGHTS], cache_folder() / "photographs"
-    paths = [folder / url.rsplit("/", 1)[-1] for url in PHOTOGRAPHS]
-    wanted = dict(zip(PHOTOGRAPHS, paths, strict=True))
-    wanted[source.url] = source.path
-    missing = [url for url, path in wanted.items() if not path.exists()]
-    # One photograph stands for all: they come from one place.
-    if not answer_soon(missing[-2:]):
-        return _scenes("no network was found, or a slow one")
+        return Original(None, "Nothing was fetched: DETR_LITE_OFFLINE is set.")
+    source = SOURCES[WEIGHTS]
+    if not source.path.exists() and not answer_soon([source.url]):
+        return Original(None, "No network was found, or a slow one.")
     try:
-        for url in missing:
-            download(url, wanted[url])
-        images = [read_image(path) for path in paths]
-        model = load_model(WEIGHTS)
+        return Original(load_model(WEIGHTS), f"{WEIGHTS} was loaded.")
     except DetrLiteError as error:
-        return _scenes(str(error))
-    return Views(
-        model,
-        images,
-        real=True,
-        about=f"{len(images)} photographs of COCO and {WEIGHTS}.",
-    )
+        return Original(None, str(error))
 
 
 def answer_soon(addresses: Sequence[str]) -> bool:
@@ -110,13 +102,3 @@ def answer_soon(addresses: Sequence[str]) -> bool:
     for thread in threads:
         thread.join(max(end - monotonic(), 0))
     return len(came) == len(addresses)
-
-
-def _scenes(reason: str) -> Views:
-    split = Part(SceneSplit(VALIDATION_SEED, max(SCENES) + 1), SCENES)
-    return Views(
-        load_model("scenes"),
-        [sample.image for sample in split],
-        real=False,
-        about=f"{len(split)} scenes and their weights ({reason.rstrip('.')}).",
-    )

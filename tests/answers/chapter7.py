@@ -5,22 +5,27 @@ import torch
 
 from answers import Answers
 
-outputs = Answers(
-    right=([92, 6], (92.0, 6.0), torch.tensor([92, 6]), np.array([92, 6])),
+# 1: the weight of no object that makes a blind bet even
+
+bets = Answers(
+    right=(
+        [1 / 3, 0.769],
+        torch.tensor([1 / 3, 6 / 7.8]),
+        np.array([0.333, 0.77]),
+    ),
     wrong=(
-        ((6, 92), "swapped"),
-        ((91, 5), 'one output more, for "no object"'),
-        ((91, 6), "label 90 is the 91st"),
-        ((251, 6), "251 is COCO's"),
-        ((92, 5), "Our head has one output more"),
-        ((92, 7), "ours has one for each class"),
-        ((5, 7), "largest id + 1"),
-        (92, "2 numbers"),
+        ((0.25, 6 / 7.8), "not by all 24"),
+        ((3, 6 / 7.8), "the other way round"),
+        ((0.5, 6 / 7.8), "18 times the weight"),
+        ((1 / 3, 0.25), "the bet at the weight 1"),
+        ((1 / 3, 1.8 / 7.8), "sum to 1"),
+        ((1 / 3, 0.5), "count as 1.8"),
+        (0.5, "2 numbers"),
         ("many", "2 numbers"),
     ),
     edges=(
-        (lambda off: (92 + off, 6), 0, 1),
-        (lambda off: (92, 6 + off), 0, 1),
+        (lambda off: ((1 + off) / 3, 6 / 7.8), 0.008, 0.013),
+        (lambda off: (1 / 3, 6 / 7.8 * (1 + off)), 0.008, 0.013),
     ),
 )
 
@@ -112,22 +117,22 @@ kept_rows = Answers(
     ),
 )
 
-STEPS = 300 * 118287 / 16
+# 4: steps and rate with fewer images a step
 
 plan = Answers(
-    right=([2_218_000, 5e-5],),
+    right=([8000, 2.5e-5],),
     wrong=(
-        ((300 * 118287 / 64, 5e-5), "64 pictures each"),
-        ((118287 / 16, 5e-5), "one epoch"),
-        ((1e6, 5e-5), "Count the pictures"),
-        ((STEPS, 2.5e-5), "linear rule"),
-        ((STEPS, 2e-4), "lower rate"),
-        ((STEPS, 1e-4), "square root of"),
+        ((500, 2.5e-5), "more steps"),
+        ((2000, 2.5e-5), "a quarter of the images"),
+        ((1e6, 2.5e-5), "Count the images"),
+        ((8000, 1.25e-5), "linear rule"),
+        ((8000, 1e-4), "lower rate"),
+        ((8000, 5e-5), "square root of"),
         (7, "2 numbers"),
     ),
     edges=(
-        (lambda off: (STEPS * (1 + off), 5e-5), 0.008, 0.013),
-        (lambda off: (STEPS, 5e-5 * (1 + off)), 0.008, 0.013),
+        (lambda off: (8000 * (1 + off), 2.5e-5), 0.008, 0.013),
+        (lambda off: (8000, 2.5e-5 * (1 + off)), 0.008, 0.013),
     ),
 )
 
@@ -142,4 +147,4 @@ pixels = Answers(
     ),
 )
 
-ANSWERS = {1: outputs, 2: model_size, 3: kept_rows, 4: plan, 5: pixels}
+ANSWERS = {1: bets, 2: model_size, 3: kept_rows, 4: plan, 5: pixels}

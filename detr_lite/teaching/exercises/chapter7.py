@@ -7,7 +7,7 @@ import torch
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.resizing import resize_picture, resized_size
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.evaluation import evaluate
@@ -17,35 +17,25 @@ from detr_lite.teaching.exercises.forms import needs_function, number, numbers
 
 
 def exercise_1(answer) -> str:
-    """Outputs of two class heads for category ids 1, 2, 3, 17 and 90."""
-    theirs, ours = numbers(
-        answer, 2, "The answer is 2 numbers, (original's, ours)."
-    )
-    if (theirs, ours) == (92, 6):
-        return "86 of the original's outputs are never right."
-    if (theirs, ours) == (6, 92):
-        raise Wrong("The two are swapped: the original's head comes first.")
-    if (theirs, ours) == (91, 5):
-        raise Wrong('Both heads have one output more, for "no object".')
-    if theirs in (90, 91):
-        raise Wrong(
-            "Labels count from 0, so label 90 is the 91st; and one output is "
-            '"no object".'
-        )
-    if theirs == 251:
-        raise Wrong("251 is COCO's; here the largest id is 90.")
-    if ours == 5:
-        raise Wrong('Our head has one output more, for "no object".')
-    if theirs == 92:
-        raise Wrong("The original's is right; ours has one for each class.")
-    raise Wrong(
-        "The original takes K = largest id + 1, we take K = number of "
-        "classes; a head has K + 1 outputs."
-    )
+    """The weight of no object that makes a bet even, and the bet at 0.1."""
+    weight, bet = numbers(answer, 2, "The answer is 2 numbers, (weight, bet).")
+    if math.isclose(weight, 0.25, rel_tol=0.01):
+        raise Wrong("Divide by the idle queries, 24 - 6, not by all 24.")
+    if math.isclose(weight, 3, rel_tol=0.01):
+        raise Wrong("The weight times 18 must be 6, not the other way round.")
+    if not math.isclose(weight, 1 / 3, rel_tol=0.01):
+        raise Wrong("The bet is 1/2 where 18 times the weight is 6.")
+    if math.isclose(bet, 6 / 24, rel_tol=0.01):
+        raise Wrong("6 / 24 is the bet at the weight 1.")
+    if math.isclose(bet, 1.8 / 7.8, rel_tol=0.01):
+        raise Wrong("That is the bet on no object; the two sum to 1.")
+    if not math.isclose(bet, 6 / 7.8, rel_tol=0.01):
+        raise Wrong("At 0.1 the 18 idle queries count as 1.8.")
+    return "So 0.1 would leave most idle queries above the threshold of 0.7."
 
 
 def exercise_2(model_size) -> str:
-    """The size at which the original's model sees a photograph."""
+    """The size at which the original's model sees an image."""
     needs_function(model_size)
     cases = [(480, 640), (640, 480), (375, 500), (333, 640), (612, 612)]
     cases += [(h, w) for h in (200, 427, 900) for w in (200, 641, 1333)]
@@ -58,7 +48,7 @@ def exercise_2(model_size) -> str:
         right = _size(height, width)
         if tuple(mine) != right:
             raise Wrong(
-                f"A picture of {height} x {width} becomes {right[0]} x "
+                f"An image of {height} x {width} becomes {right[0]} x "
                 f"{right[1]}, not {mine[0]:g} x {mine[1]:g}. "
                 + _size_hint(mine, height, width)
             )
@@ -140,37 +130,36 @@ def _said(categories: Categories) -> str:
 
 
 def exercise_4(answer) -> str:
-    """Steps and learning rate for COCO with 16 pictures a step."""
+    """Steps and rate of the preset finetune with 2 images a step."""
     steps, lr = numbers(
         answer, 2, "The answer is 2 numbers, (steps, learning rate)."
     )
-    right = 300 * 118287 / 16
-    if abs(steps - 300 * 118287 / 64) < 1000:
-        raise Wrong("Those are the steps with 64 pictures each.")
-    if abs(steps - 118287 / 16) < 10:
-        raise Wrong("That is one epoch; there are 300.")
-    if abs(steps - right) > 0.01 * right:
+    if math.isclose(steps, 500, rel_tol=0.01):
+        raise Wrong("With fewer images a step it takes more steps.")
+    if math.isclose(steps, 2000, rel_tol=0.01):
+        raise Wrong("2,000 steps of 2 look at a quarter of the images.")
+    if not math.isclose(steps, 8000, rel_tol=0.01):
         raise Wrong(
-            "Count the pictures that 300 epochs look at, then divide by the "
-            "pictures a step."
+            "Count the images that 2,000 steps of 8 look at, then divide by "
+            "the images a step."
         )
-    if math.isclose(lr, 2.5e-5, rel_tol=0.01):
+    if math.isclose(lr, 1.25e-5, rel_tol=0.01):
         raise Wrong("That is the linear rule; take the square root.")
-    if math.isclose(lr, 2e-4, rel_tol=0.01):
-        raise Wrong("Fewer pictures a step ask for a lower rate.")
-    if not math.isclose(lr, 5e-5, rel_tol=0.01):
-        raise Wrong("Multiply 1e-4 by the square root of 16 / 64.")
-    return "More steps than the paper's, four times as many."
+    if math.isclose(lr, 1e-4, rel_tol=0.01):
+        raise Wrong("Fewer images a step ask for a lower rate.")
+    if not math.isclose(lr, 2.5e-5, rel_tol=0.01):
+        raise Wrong("Multiply 5e-5 by the square root of 2 / 8.")
+    return "Four times as many steps, at half the rate."
 
 
 class Shrunken(Part):
-    """The first scenes of a split, shrunk to `size` pixels and enlarged.
+    """Validation scenes, shrunk to `size` pixels a side and enlarged.
 
-    The id maps stay as they are; the pictures have lost what is small.
+    The id maps stay as they are; the images have lost what is small.
     """
 
-    def __init__(self, split: Split, count: int, size: int):
-        super().__init__(split, range(count))
+    def __init__(self, count: int, size: int):
+        super().__init__(SceneSplit(VALIDATION_SEED, count), range(count))
         self.size = size
 
     def __getitem__(self, index: int) -> Sample:
@@ -185,9 +174,8 @@ def exercise_5(answer) -> str:
     size = number(answer, "The answer is a size in pixels, one number.")
     if size != int(size) or not 4 <= size <= 96:
         raise Wrong("Name a whole number of pixels, 4 to 96.")
-    split = SceneSplit(VALIDATION_SEED, 64)
     model = load_model("scenes", "cpu")
-    metrics = evaluate(model, Shrunken(split, 64, int(size))).metrics
+    metrics = evaluate(model, Shrunken(64, int(size))).metrics
     if not 0.4 <= metrics["pq"] <= 0.6:
         more = metrics["pq"] < 0.4
         raise Wrong(

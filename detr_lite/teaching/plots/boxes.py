@@ -75,9 +75,9 @@ def centers_figure(
     centers: for each query (n, 2), (cx, cy) from 0 to 1;
     isthing: for each query (n,) bool, things against stuff.
     """
-    columns = min(columns, len(centers))
+    side, columns = WIDTH / columns, min(columns, len(centers))
     rows = -(-len(centers) // columns)
-    figure = book_figure(0.4 + rows * (WIDTH / columns + 0.25))
+    figure = book_figure(0.4 + rows * (side + 0.25))
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(centers) :]:
         axis.set_axis_off()
@@ -264,13 +264,13 @@ def matching_figure(
             va="center", fontsize=8.5, color="white",
             bbox={"facecolor": THING, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
+        axis.text(x[1], 0.08, segments[segment], ha="center", va="center")
     for query in range(count):
         axis.text(
             query + 0.5, 0.9, str(query), ha="center", va="center",
             color=THING if query in chosen else INK,
             weight="bold" if query in chosen else "normal",
         )  # fmt: skip
-        axis.text(x[1], 0.08, segments[segment], ha="center", va="center")
     axis.text(-0.2, 0.9, "query", ha="right", va="center")
     axis.text(-0.2, 0.08, "segment", ha="right", va="center")
     axis.set(xlim=(-1.7, count), ylim=(0, 1))

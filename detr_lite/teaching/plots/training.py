@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -28,6 +29,16 @@ LOSS_COLORS = {  # safe for color-blind readers
 BAR_COLORS = ("#0072B2", "#E69F00", "#009E73")
 _LEGEND = {"loc": "upper center", "columnspacing": 1, "handlelength": 1.3}
 _CENTERED = {"ha": "center", "va": "center", "fontsize": 8.5}
+SHARES = LinearSegmentedColormap.from_list(
+    "shares",
+    [
+        (0.0, "#0072B200"),  # the page, where there is nothing
+        (0.02, "#0072B21a"),
+        (0.5, "#0072B240"),
+        (0.7, "#0072B2"),
+        (1.0, "#0072B2"),
+    ],
+)
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
@@ -89,9 +100,13 @@ def failures_figure(
     figure = book_figure(6.4)
     left, right = figure.subplots(2, 1, height_ratios=(1.7, 1))
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    left.imshow(share, "Blues", vmin=0, vmax=1, aspect="auto")
+    left.imshow(share, SHARES, vmin=0, vmax=1, aspect="auto")
+    left.set_xticks(np.arange(-0.5, len(names) + 1), minor=True)
+    left.set_yticks(np.arange(-0.5, len(names)), minor=True)
+    left.grid(which="minor")
+    left.tick_params(which="both", length=0)
     for row, column in np.argwhere(confusion):
-        color = "white" if share[row, column] > 0.5 else "black"
+        color = "white" if share[row, column] > 0.5 else INK
         text = str(confusion[row, column])
         left.text(column, row, text, color=color, **_CENTERED)
     left.set_xticks(range(len(names) + 1), [*names, "nothing"], rotation=90)
@@ -108,11 +123,11 @@ def failures_figure(
 
 
 def steps_figure(prediction: Prediction) -> Figure:
-    """Return an image, what a trained model makes of it, side by side."""
+    """Return an image and what a trained model makes of it."""
     return panels_figure(
         [
             partial(image_panel, image=prediction.image),
-            partial(segments_panel, result=prediction),
+            partial(segments_panel, result=prediction, scores=False),
         ],
         ["image", "panoptic segmentation"],
         columns=2,
@@ -140,52 +155,48 @@ def cases_figure(
 def ablations_figure(
     rows: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
 ) -> Figure:
-    """Return PQ and box AP of trainings, a dot for each seed.
+    """Return PQ and box AP of trainings: a dot for each seed, and the range.
 
-    rows: what was trained, with what, and the PQ and box AP of each seed.
+    rows: how it was trained, what, and the PQ and box AP of each seed.
+    Trainings of one kind, up to a comma, make a group, below its name; a
+    line goes down from the mean of the first of a group.
     """
-    figure = book_figure(0.32 * len(rows) + 1)
+    lines: list[tuple | None] = []
+    names: list[str] = []
+    for row in rows:
+        kind = row[0].partition(", ")[0]
+        if kind not in names:
+            lines.append(None)
+            names.append(kind)
+        lines.append(row)
+        names.append(row[1])
+    figure = book_figure(0.27 * len(lines) + 0.8)
     axes = figure.subplots(1, 2, sharey=True)
-    places = range(len(rows))
-    for axis, name, column in zip(axes, ("PQ", "box AP"), (2, 3), strict=True):
-        color, marker = METRIC_STYLES[("pq", "box_ap")[column - 2]]
-        for place, row in zip(places, rows, strict=True):
+    for axis, (key, title, column) in zip(
+        axes, (("pq", "PQ", 2), ("box_ap", "box AP", 3)), strict=True
+    ):
+        color, style = METRIC_STYLES[key]
+        heads = [i for i, row in enumerate(lines) if row is None]
+        for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
+            first = float(np.mean(lines[head + 1][column]))
+            span = (head + 0.6, end - 0.6)
+            axis.plot((first, first), span, ":", color=INK, lw=1)
+        for place, row in enumerate(lines):
+            if row is None:
+                continue
             values = row[column]
-            line = (min(values), max(values))
-            axis.plot(line, (place, place), color=color, lw=2, alpha=0.5)
-            axis.plot(values, [place] * len(values), marker[0], color=color)
-        axis.set_title(name)
+            ends = (min(values), max(values))
+            axis.plot(ends, (place, place), color=color, lw=1.5)
+            dots = {"markersize": 4.5, "markeredgecolor": "none"}
+            at = [place] * len(values)
+            axis.plot(values, at, style[0], color=color, alpha=0.75, **dots)
+        axis.set_title(title)
         axis.grid(visible=True, axis="x")
-        axis.tick_params(left=False)
+        axis.margins(x=0.08)
+        axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-    axes[0].set_yticks(places, [f"{model} ({how})" for how, model, *_ in rows])
+    axes[0].set_yticks(range(len(names)), names)
+    for text, row in zip(axes[0].get_yticklabels(), lines, strict=True):
+        text.set_fontweight("bold" if row is None else "normal")
     axes[0].invert_yaxis()
     return figure
-
-
-class LiveCurves:
-    """Draws the curves again at each report; for a notebook.
-
-    Give its `watch` to `train`.
-    """
-
-    def __init__(self):
-        self._lines: list[dict] = []
-        self._handle = None
-
-    def watch(self, progress) -> None:
-        """Add a report of training to the drawing."""
-        from IPython.display import display
-
-        self._lines.append(
-            {
-                "phase": progress.phase,
-                "step": progress.step,
-                **(progress.losses or progress.metrics),
-            }
-        )
-        figure = curves_figure(self._lines)
-        if self._handle is None:
-            self._handle = display(figure, display_id=True)
-        else:
-            self._handle.update(figure)
