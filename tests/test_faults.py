@@ -1,8 +1,6 @@
 """The bug museum: each fault does its harm, and leaves no trace."""
 
-import base64
 import importlib
-import io
 import re
 import sys
 from dataclasses import fields, is_dataclass, replace
@@ -13,7 +11,6 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 from matplotlib.colors import to_rgba
-from PIL import Image
 from torch import Tensor
 
 from detr_lite import boxes, inference, load_model, panoptic
@@ -52,7 +49,6 @@ from detr_lite.teaching.plots.faults import (
     losses_figure,
     notices_figure,
     pair_figure,
-    switchboard,
 )
 from detr_lite.teaching.plots.style import WIDTH, book_figure
 
@@ -556,31 +552,6 @@ def test_pixels_count_as_changed_by_their_class(balls):
     assert changed_pixels(balls, renumbered) == 0
     nothing = replace(balls, segments=balls.segments[:1])
     assert changed_pixels(balls, nothing) == 20 * 40
-
-
-def test_the_switchboard_has_a_switch_for_each_pair(balls):
-    drawn = pair_figure(draw_boxes, balls, balls, "batch_first")
-    pairs = dict.fromkeys(FAULTS, drawn)
-    titles = {name: f.title for name, f in FAULTS.items()}
-    about = {name: f"<{name}>" for name in FAULTS}
-    effects = {name: f"{name} & more" for name in FAULTS}
-    page = switchboard(pairs, titles, about, effects)
-    soup = BeautifulSoup(page, "html.parser")
-    radios = soup.find_all("input", type="radio")
-    assert [r["id"] for r in radios] == [f"fault-{n}" for n in FAULTS]
-    assert len({r["name"] for r in radios}) == 1
-    assert [r.has_attr("checked") for r in radios].count(True) == 1
-    for name, radio in zip(FAULTS, radios, strict=True):
-        assert radio.parent.name == "label"
-        assert radio.parent.text.strip() == FAULTS[name].title
-        exhibit = soup.find(class_=radio["id"])
-        assert exhibit.p.text == f"<{name}>"
-        assert f"{name} & more" in exhibit.img["alt"]
-        assert f"#{radio['id']}:checked) .{radio['id']} " in soup.style.text
-    encoded = soup.img["src"].removeprefix("data:image/png;base64,")
-    kept = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
-    assert kept.getpixel((1, 1))[3] == 0  # clear, for light and dark pages
-    assert "<script" not in page
 
 
 def test_faults_are_described():

@@ -53,6 +53,7 @@ READING = {
 }
 READY = {
     "encoding": ".dl-hand",
+    "fault": ".dl-fates td",
     "film": ".dl-next",
     "panoptic": ".dl-fates td",
     "quality": ".dl-quality td",

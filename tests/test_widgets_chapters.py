@@ -6,6 +6,7 @@ What all of them have in common, tests/test_widgets.py looks at.
 import re
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import make_web_film
 import numpy as np
@@ -23,7 +24,13 @@ from detr_lite.data.scenes import (
 from detr_lite.inference.loading import load_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_quality import PanopticQuality
-from detr_lite.teaching.faults import shared_stuff
+from detr_lite.teaching.faults import (
+    FAULTS,
+    fault,
+    shared_stuff,
+    through_png,
+    together,
+)
 from detr_lite.teaching.stills import similarity
 from detr_lite.teaching.widgets import KINDS, Widget
 from detr_lite.weights.catalog import shipped_file
@@ -445,6 +452,117 @@ def test_the_film_is_played_scrubbed_and_compared(opened, recorded):
         width = curve.bounding_box()["width"]
         curve.click(position={"x": width - 2, "y": 9})
         assert step.input_value() == str(count + 5)
+
+
+CUT = 24  # rows, as in book/widgets/page/exhibit_reading.ts
+
+
+def museum(model, name):
+    """Return PQ with a fault as usual, and in the situation it shows in."""
+    scene = sample("fault")
+
+    def usual():
+        return quality_of(model.predict(scene.image), scene)[0]
+
+    def padded():
+        low = scene.image[:, CUT:]
+        ids = scene.id_map[CUT:]
+        there = torch.isin(scene.segment_ids, ids)
+        cut = SimpleNamespace(
+            id_map=ids,
+            segment_ids=scene.segment_ids[there],
+            labels=scene.labels[there],
+        )
+        return quality_of(together(model, [low, scene.image])[0], cut)[0]
+
+    def halves():
+        with shared_stuff(model):
+            return usual()
+
+    def file():
+        return 0 if not through_png(model.predict(scene.image)).segments else 1
+
+    situations = {
+        "padding_mask_lost": padded,
+        "padding_not_cropped": padded,
+        "stuff_not_merged": halves,
+        "bytes_reversed": file,
+    }
+    with fault(name):
+        return usual(), situations.get(name, usual)()
+
+
+@pytest.mark.browser
+def test_every_fault_costs_what_it_costs_in_the_package(opened, model):
+    with opened("fault", ".dl-fates td", "#fault=memory_swapped") as view:
+
+        def cells(row):
+            return view.locator(".dl-fates tbody tr").nth(row).locator("td")
+
+        def with_fault(row):
+            return float(cells(row).nth(1).inner_text())
+
+        pressed = view.locator(".dl-chip[aria-pressed=true]")
+        title = FAULTS["memory_swapped"].title
+        assert pressed.first.inner_text() == title
+        for name in FAULTS:
+            chip = view.get_by_role("button", name=FAULTS[name].title)
+            chip.first.click()
+            view.locator(f".dl-widget[data-shown={name}]").wait_for()
+            assert view.evaluate("location.hash") == f"#fault={name}"
+            usual, there = museum(model, name)
+            assert with_fault(0) == pytest.approx(usual, abs=0.04), name
+            if view.locator(".dl-fates tbody tr").count() > 2:
+                assert with_fault(2) == pytest.approx(there, abs=0.06), name
+            if name == "boxes_as_corners":
+                assert cells(0).nth(2).inner_text() == "no"
+                assert cells(1).nth(2).inner_text() == "yes"
+
+
+@pytest.mark.browser
+def test_without_a_fault_both_sides_of_the_wipe_are_alike(opened):
+    with opened("fault", ".dl-fates td") as view:
+        pixels = """() => [...document.querySelectorAll(".dl-side canvas")]
+          .map((canvas) => canvas.toDataURL())"""
+        left, right = view.evaluate(pixels)
+        assert left == right
+        view.get_by_role("button", name="Two tensors").click()
+        view.locator(".dl-widget[data-shown=memory_swapped]").wait_for()
+        left, right = view.evaluate(pixels)
+        assert left != right
+        view.locator("input[type=range]").focus()
+        view.keyboard.press("Home")
+        place = """document.querySelector(".dl-wipe")
+          .style.getPropertyValue("--dl-at")"""
+        assert view.evaluate(place) == "0%"
+        box = view.locator(".dl-wipe").bounding_box()
+        view.mouse.move(box["x"] + 5, box["y"] + 50)
+        view.mouse.down()
+        view.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 50)
+        view.mouse.up()
+        assert view.evaluate(place) == "75%"
+
+
+@pytest.mark.browser
+def test_a_fault_is_guessed(opened):
+    with opened("fault", ".dl-fates td") as view:
+        view.get_by_role("button", name="Guess the fault").click()
+        assert not view.locator(".dl-exhibit").is_visible()
+        choices = view.locator(".dl-quiz .dl-tools button")
+        names = choices.all_inner_texts()
+        assert len(set(names)) == 4
+        assert set(names) <= {one.title for one in FAULTS.values()}
+        choices.first.click()
+        words = view.locator(".dl-quiz .dl-words").inner_text()
+        shown = view.locator(".dl-exhibit").inner_text()
+        assert shown in names
+        right = shown == names[0]
+        assert words.startswith("Right." if right else "No, it is")
+        assert f"{int(right)} of 1" in words
+        view.get_by_role("button", name="Guess another").click()
+        assert choices.count() == 4
+        view.get_by_role("button", name="No fault").click()
+        assert choices.count() == 0
 
 
 def test_similarity_leaves_the_shared_mean_out():

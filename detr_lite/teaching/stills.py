@@ -26,6 +26,7 @@ from detr_lite.data.scenes import (
 from detr_lite.detr import found
 from detr_lite.inference.drawing import enlarged, overlay, sheet
 from detr_lite.inference.loading import load_model
+from detr_lite.teaching import faults
 from detr_lite.weights.catalog import shipped_file
 
 SIDE = 288  # pixels of one picture
@@ -272,3 +273,13 @@ def film(scene: int) -> Image.Image:
             draw_boxes(boxed, torch.from_numpy(boxes).float(), colors)
             pictures.append(boxed)
     return sheet(pictures, 4, gap=8)
+
+
+def fault(scene: int) -> Image.Image:
+    """What the model sees, and what it sees with two tensors swapped."""
+    image = image_of(scene)
+    model = load_model("scenes", device="cpu")
+    right = overlay(model.predict(image), smallest=SIDE)
+    with faults.fault("memory_swapped"):
+        wrong = overlay(model.predict(image), smallest=SIDE)
+    return sheet([right, wrong], 2, gap=8)

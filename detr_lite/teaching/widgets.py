@@ -16,6 +16,7 @@ from PIL import Image
 
 from detr_lite.errors import ConfigError
 from detr_lite.teaching import stills
+from detr_lite.teaching.faults import FAULTS
 
 
 @dataclass(frozen=True)
@@ -148,5 +149,24 @@ KINDS = {
         caption="play the training of the shipped model, stop at any step, "
         "and compare two of them.",
         scene=20,
+    ),
+    "fault": Kind(
+        picture=stills.fault,
+        alt="The same beach scene twice, each segment in the color of its "
+        "class and named. Left, without a fault, the outlines fit. Right, "
+        "with two tensors of one shape swapped, the names are the same, and "
+        "the outlines have left the things.",
+        caption="switch each fault on in the live model, draw the edge from "
+        "right to wrong, and guess which one you see.",
+        scene=20,
+        data=[
+            {
+                "name": name,
+                "title": one.title,
+                "description": one.description,
+                "source": one.source,
+            }
+            for name, one in FAULTS.items()
+        ],
     ),
 }

@@ -35,9 +35,20 @@ export function panopticSegmentation(
   kept: Found[],
   isthing: boolean[],
   size: number,
-  { mode, minArea }: Ways = USUAL,
+  ways: Ways = USUAL,
 ): Panoptic {
   const large = masks.map((mask) => enlarged(mask, side, size));
+  return segmentsOf(large, kept, isthing, ways);
+}
+
+/** The same for masks of the image's size, whatever that is. */
+export function segmentsOf(
+  large: Float32Array[],
+  kept: Found[],
+  isthing: boolean[],
+  { mode, minArea }: Ways = USUAL,
+): Panoptic {
+  const pixels = large[0]?.length ?? 0;
   // The first of all masks of the same stuff speaks for them.
   const first = kept.map(({ label }, i) =>
     isthing[label] ? i : kept.findIndex((other) => other.label === label),
@@ -46,7 +57,7 @@ export function panopticSegmentation(
   let merge = true;
   let wanted: number[] | undefined;
   while (alive.length > 0) {
-    let map = argmax(large, alive, size);
+    let map = argmax(large, alive);
     wanted ??= areasOf(map, kept.length);
     if (merge) map = map.map((position) => first[position]);
     const areas = areasOf(map, kept.length);
@@ -59,18 +70,14 @@ export function panopticSegmentation(
     // another has no pixel of its own, so it is gone by now.
     merge = mode === "union";
   }
-  const map = new Int8Array(size * size).fill(-1);
+  const map = new Int8Array(pixels).fill(-1);
   const areas = kept.map(() => 0);
   return { map, areas, wanted: wanted ?? [], first };
 }
 
 /** For each pixel which of the masks alive has the largest logit. */
-function argmax(
-  masks: Float32Array[],
-  alive: number[],
-  size: number,
-): Int8Array {
-  const map = new Int8Array(size * size).fill(alive[0]);
+function argmax(masks: Float32Array[], alive: number[]): Int8Array {
+  const map = new Int8Array(masks[0].length).fill(alive[0]);
   const best = masks[alive[0]].slice();
   for (const i of alive.slice(1)) {
     const mask = masks[i];

@@ -1,5 +1,6 @@
 // The boxes of all that was found, each in the color of its class.
 
+import type { Box } from "../engine/boxes";
 import type { Found } from "../engine/classes";
 import { NAMES } from "../engine/scenes";
 import { CLASS_COLORS, css } from "./colors";
@@ -34,10 +35,19 @@ export class BoxesView {
   /** boxes: (4, N), centers and sizes; found: whose to show. */
   show(boxes: Float32Array, found: Shown[]): void {
     const count = boxes.length / 4;
+    const own = found.map(
+      ({ query }) => [0, 1, 2, 3].map((i) => boxes[i * count + query]) as Box,
+    );
+    this.showBoxes(own, found);
+  }
+
+  /** boxes: one for each found; a size may be negative, as of a fault. */
+  showBoxes(boxes: Box[], found: Shown[]): void {
     this.lines.replaceChildren();
     this.names.replaceChildren();
-    for (const { query, label, score, text, strong, wanted } of found) {
-      const [cx, cy, w, h] = [0, 1, 2, 3].map((i) => boxes[i * count + query]);
+    found.forEach(({ label, score, text, strong, wanted }, i) => {
+      const [cx, cy] = boxes[i];
+      const [w, h] = boxes[i].slice(2).map(Math.abs);
       const color = css(CLASS_COLORS[label]);
       const place = { x: cx - w / 2, y: cy - h / 2, width: w, height: h };
       const effect = { "vector-effect": "non-scaling-stroke" };
@@ -60,6 +70,6 @@ export class BoxesView {
       name.style.left = `${100 * Math.max(0, place.x)}%`;
       name.style.top = `${100 * Math.max(0, place.y)}%`;
       this.names.append(name);
-    }
+    });
   }
 }

@@ -204,15 +204,14 @@ class FrameRow {
   private readonly scene = canvas(2 * FINE, { role: "img" });
   private readonly boxes = new BoxesView();
   private readonly map = canvas(FINE, { role: "img" });
-  private readonly masks = html("div");
-  private segments!: SegmentsView;
+  private readonly segments = new SegmentsView();
   private readonly captions = [html("span"), html("span"), html("span")];
 
   constructor() {
     const pictures = [
       html("div", { class: "dl-answer" }, this.scene[0], this.boxes.root),
       html("div", { class: "dl-answer" }, this.map[0]),
-      this.masks,
+      this.segments.root,
     ];
     const names = ["matching", "attention", "masks"];
     this.root = html(
@@ -227,8 +226,6 @@ class FrameRow {
   open(beach: Beach): void {
     this.beach = beach;
     this.shore = drawShore(beach.regions);
-    this.segments = new SegmentsView(beach, this.shore);
-    this.masks.replaceChildren(this.segments.root);
   }
 
   show(frame: Frame, segment: number): void {
@@ -256,7 +253,8 @@ class FrameRow {
       ({ label, score }) => NAMES[label] !== undefined && score > THRESHOLD,
     );
     if (masks === undefined) {
-      this.segments.show({ ids: new Uint8Array(SIZE * SIZE), labels: [] });
+      const nothing = { ids: new Uint8Array(SIZE * SIZE), labels: [] };
+      this.segments.show(this.beach, this.shore, nothing);
       this.describe(2, "not trained yet");
       return;
     }
@@ -265,7 +263,8 @@ class FrameRow {
     const chosen = found.findIndex((one) => one.query === query) + 1;
     const labels = found.map(({ label }) => label);
     const ids = Uint8Array.from(map, (position) => position + 1);
-    this.segments.show({ ids, labels }, chosen || -1);
+    const segments = { ids, labels };
+    this.segments.show(this.beach, this.shore, segments, chosen || -1);
     this.describe(2, `of ${found.length} queries`);
   }
 

@@ -27,6 +27,9 @@ export const SEED = 2; // of the validation scenes: the model was not trained on
 // pixels, so that outlines are as fine as the screen.
 export const FINE = 288;
 
+/** The results that every answer is read from. */
+export const ALWAYS = ["class_logits", "boxes", "mask_logits"];
+
 /** What the model says about a picture. */
 export interface Answer {
   config: Config;
@@ -137,17 +140,25 @@ export class Live {
       this.model ??= await engine();
       while (this.stale) {
         this.stale = false;
-        const { model, picture } = this;
-        const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
-        const { pixels } = picture;
-        const { masks, changes } = this;
-        const task = { pixels, masks, wanted: names, changes: [...changes] };
-        this.run = await model.run(task);
-        this.read();
+        await this.compute(this.model);
       }
     } finally {
       this.busy = false;
     }
+  }
+
+  /** Shows the model the picture. */
+  protected async compute(model: Engine): Promise<void> {
+    const { masks, changes } = this;
+    const { pixels } = this.picture;
+    const wanted = [...ALWAYS, ...this.wanted];
+    this.run = await model.run({
+      pixels,
+      masks,
+      wanted,
+      changes: [...changes],
+    });
+    this.read();
   }
 
   /** Reads the model's last results, perhaps in another way. */
@@ -251,7 +262,7 @@ function understood(
 }
 
 /** Lets two queries share each stuff: the second has the right half. */
-function inHalves(
+export function inHalves(
   kept: Found[],
   masks: Float32Array[],
   side: number,

@@ -34,7 +34,8 @@ class Sandbox {
   private tool: Tool = "move";
   private radius = 5; // of the brush
   private brush: [number, number] = [SIZE / 2, SIZE / 2];
-  private readonly found: SegmentsView;
+  private readonly found = new SegmentsView();
+  private readonly shore: HTMLCanvasElement;
   private readonly chips = html("div", {
     class: "dl-chips",
     role: "group",
@@ -46,12 +47,11 @@ class Sandbox {
 
   constructor(root: HTMLElement, scene: number) {
     this.beach = new Beach(SEED, scene);
-    const shore = drawShore(this.beach.regions);
+    this.shore = drawShore(this.beach.regions);
     this.truth = this.beach.draw();
-    const truth = new SegmentsView(this.beach, shore);
+    const truth = new SegmentsView();
     truth.drawing.setAttribute("aria-label", "The true segments");
-    truth.show(this.truth);
-    this.found = new SegmentsView(this.beach, shore);
+    truth.show(this.beach, this.shore, this.truth);
     this.found.drawing.setAttribute("aria-label", "What was found");
     this.found.root.append(this.mark);
     this.listen();
@@ -229,7 +229,8 @@ class Sandbox {
   private draw(): void {
     this.chosen = clip(this.chosen, 0, Math.max(this.layers.length - 1, 0));
     const segments = flattened(this.layers);
-    this.found.show(segments, this.chosen + 1, this.truth);
+    const { beach, shore, truth } = this;
+    this.found.show(beach, shore, segments, this.chosen + 1, truth);
     const measured = panopticQuality(segments, this.truth);
     this.drawBrush();
     this.drawChips();

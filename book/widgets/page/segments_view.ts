@@ -19,26 +19,33 @@ export class SegmentsView {
   private readonly context: CanvasRenderingContext2D;
   private readonly names = html("div", { "aria-hidden": "true" });
 
-  constructor(
-    private readonly beach: Beach,
-    private readonly shore: HTMLCanvasElement,
-  ) {
+  constructor() {
     [this.drawing, this.context] = canvas(2 * FINE, { role: "img" });
     this.root = html("div", { class: "dl-answer" }, this.drawing, this.names);
   }
 
   /**
-   * Shows segments; chosen: the id of one that stands out; truth: a second
+   * Shows segments over a beach, of which shore is the stuff; chosen: the id of one that stands out; truth: a second
    * map, whose outlines are drawn in black.
    */
-  show({ ids, labels }: Segments, chosen = NONE, truth?: Segments): void {
-    drawBeach(this.context, this.beach, this.shore);
+  show(
+    beach: Beach,
+    shore: HTMLCanvasElement,
+    { ids, labels }: Segments,
+    chosen = NONE,
+    truth?: Segments,
+  ): void {
+    drawBeach(this.context, beach, shore);
     const fine = enlarged(ids);
     drawImage(
       this.context,
       FINE,
-      (i) => (fine[i] ? CLASS_COLORS[labels[fine[i] - 1]] : [255, 255, 255]),
-      (i) => (fine[i] === 0 ? 0.75 : fine[i] === chosen ? 1 : 0.85),
+      (i) => CLASS_COLORS[labels[fine[i] - 1]] ?? [255, 255, 255],
+      (i) => {
+        if (fine[i] === 0) return 0.75;
+        if (NAMES[labels[fine[i] - 1]] === undefined) return 0; // of no class
+        return fine[i] === chosen ? 1 : 0.85;
+      },
     );
     this.outline(fine, [255, 255, 255]);
     if (truth !== undefined) this.outline(enlarged(truth.ids), [0, 0, 0]);
@@ -59,7 +66,7 @@ export class SegmentsView {
     const map = Array.from(ids, (id) => id - 1);
     const places = innermost(map, labels.length);
     const tags = labels.flatMap((label, i) => {
-      if (places[i] === undefined) return [];
+      if (places[i] === undefined || NAMES[label] === undefined) return [];
       const tag = html("span", { class: "dl-tag" }, NAMES[label]);
       tag.classList.toggle("dl-chosen", i + 1 === chosen);
       tag.style.left = `${100 * places[i][0]}%`;

@@ -13,6 +13,7 @@ import { CLASS_COLORS } from "./colors";
 import { html } from "./dom";
 import { encoding } from "./encoding";
 import { Engine } from "./engine";
+import { fault } from "./fault";
 import { film } from "./film";
 import type { Live } from "./live";
 import { stages } from "./mask_stages";
@@ -44,6 +45,7 @@ const WIDGETS: Record<string, Build> = {
   attention,
   beach,
   encoding,
+  fault,
   film,
   matching,
   panoptic,
@@ -91,8 +93,11 @@ function watch(): void {
     },
     { rootMargin: "400px" },
   );
-  for (const root of document.querySelectorAll(".dl-widget")) {
+  // An address like #fault=memory_swapped leads to a widget.
+  const [, wanted] = /^#(\w+)=/.exec(location.hash) ?? [];
+  for (const root of document.querySelectorAll<HTMLElement>(".dl-widget")) {
     sight.observe(root);
+    if (root.dataset.widget === wanted) root.scrollIntoView();
   }
 }
 

@@ -4,8 +4,6 @@ What notices a fault is red and has a cross; what doesn't is green and has a
 tick.
 """
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
@@ -15,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from detr_lite.inference.results import Prediction
 from detr_lite.teaching.faults import fault
@@ -31,22 +28,13 @@ from detr_lite.teaching.plots.style import INK, book_figure
 
 RED, GREEN = "#d1432f", "#2b8a4b"  # 3 : 1 on light pages and on dark ones
 CROSS, TICK = "\N{BALLOT X}", "\N{CHECK MARK}"
-STYLE = f"""
-.museum {{ color: inherit; background: none }}
-.museum fieldset {{ border: 1px solid currentColor; border-radius: 6px;
-  margin: 0 0 .8rem; padding: .4rem .8rem; columns: 14rem }}
-.museum legend {{ color: inherit; font-size: 1rem; width: auto; float: none }}
-.museum label {{ display: block; min-height: 1.75rem; cursor: pointer }}
-.museum input:focus-visible {{ outline: 3px solid {RED} }}
-.museum .exhibit {{ display: none }}
-.museum .exhibit p {{ margin: 0 0 .4rem }}
-.museum .exhibit img {{ width: 100%; height: auto }}
-.verdict {{ color: inherit; background: none; margin: 0 }}
-.verdict span {{ display: inline-block; margin-right: 1.5rem;
-  padding-left: .6rem; border-left: .35rem solid }}
+STYLE = """
+.verdict { color: inherit; background: none; margin: 0 }
+.verdict span { display: inline-block; margin-right: 1.5rem;
+  padding-left: .6rem; border-left: .35rem solid }
 html[data-theme="dark"] body .bd-content div.cell_output
-  .text_html:has(> div.museum, > p.verdict) {{
-  background: none; color: inherit; padding: 0 }}
+  .text_html:has(> p.verdict) {
+  background: none; color: inherit; padding: 0 }
 """
 
 Draw = Callable[[Axes, Prediction], None]
@@ -231,56 +219,6 @@ class Verdict:
             f"<style>{STYLE}</style>"
             f'<p class="verdict"><b>{escape(self.name)}</b><br>{sides}</p>'
         )
-
-
-def switchboard(
-    pairs: Mapping[str, Figure],
-    titles: Mapping[str, str],
-    descriptions: Mapping[str, str],
-    effects: Mapping[str, str],
-) -> str:
-    """Return HTML in which a reader chooses a fault and sees its pair.
-
-    For each fault: pairs, the drawing without and with it; titles, its name
-    for people; descriptions, what goes wrong; effects, what the second half
-    of the drawing shows.  No script: radio buttons and a style sheet do it,
-    so arrow keys work too.
-    """
-    choices, exhibits, rules = [], [], []
-    for number, (name, figure) in enumerate(pairs.items()):
-        key = f"fault-{name}"
-        checked = "" if number else " checked"
-        choices.append(
-            f'<label><input type="radio" name="fault" id="{key}"{checked}> '
-            f"{escape(titles[name])}</label>"
-        )
-        rules.append(
-            f".museum:has(#{key}:checked) .{key} {{ display: block }}"
-        )
-        shows = f"Left, as it should be; right: {effects[name]}"
-        exhibits.append(
-            f'<div class="exhibit {key}"><p>{escape(descriptions[name])}</p>'
-            f'<img alt="{escape(shows)}" src="{_data_address(figure)}"></div>'
-        )
-    return (
-        f"<style>{STYLE}{chr(10).join(rules)}</style>"
-        '<div class="museum"><fieldset><legend>Switch a fault on</legend>'
-        f'{"".join(choices)}</fieldset><div aria-live="polite">'
-        f"{''.join(exhibits)}</div></div>"
-    )
-
-
-def _data_address(figure: Figure) -> str:
-    """Return a figure as an address: a clear PNG of at most 256 colors."""
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=160)
-    pixels = Image.open(drawn).convert("RGBA")
-    pixels.quantize(256, Image.Quantize.FASTOCTREE).save(
-        small, "png", optimize=True
-    )
-    return "data:image/png;base64," + base64.b64encode(
-        small.getvalue()
-    ).decode("ascii")
 
 
 def changed_pixels(right: Prediction, wrong: Prediction) -> int:

@@ -1,0 +1,276 @@
+// The museum: faults of real programs, switched on in the live model.
+
+import type { Change, Size } from "../engine/changes";
+import { SIZE } from "../engine/scenes";
+import { Report } from "./chips";
+import { button, html } from "./dom";
+import type { Engine } from "./engine";
+import { CUT, onCanvas, type Seen, seen } from "./exhibit_reading";
+import { ExhibitView } from "./exhibit_view";
+import {
+  EXHIBITS,
+  type Exhibit,
+  NO_FAULT,
+  SITUATIONS,
+  type Situation,
+} from "./exhibits";
+import { ALWAYS, Live } from "./live";
+import { figure, nextScene } from "./parts";
+import { Quiz } from "./quiz";
+import { SceneView } from "./scene_view";
+import { Wipe } from "./wipe";
+
+const ADDRESS = "#fault="; // before an exhibit's name
+const NOTICED = 0.01; // of a measure
+
+/** What the page's markup says of a fault; see detr_lite.teaching.faults. */
+export interface Label {
+  name: string;
+  title: string;
+  description: string;
+  source: string;
+}
+
+/** Builds the widget. */
+export function fault(root: HTMLElement, scene: number): Live {
+  return new Museum(root, scene).live;
+}
+
+type Measure = "quality" | "fit";
+
+/** A measure's values, without the fault and with it. */
+type Pair = [without: number, with_: number];
+
+/** What an exhibit shows: without the fault and with it. */
+interface Shown {
+  name: string;
+  exhibit: Exhibit;
+  pair: [Seen, Seen];
+  usual: [Seen, Seen]; // in no situation
+}
+
+/** A live scene that is seen without a fault and with it. */
+class FaultyLive extends Live {
+  fault = ""; // by name; none
+  shown: Shown | undefined;
+
+  protected override async compute(model: Engine): Promise<void> {
+    const name = this.fault;
+    const exhibit = EXHIBITS[name] ?? NO_FAULT;
+    const { situation } = exhibit;
+    const usual = await this.both(model, exhibit);
+    const pair = situation ? await this.both(model, exhibit, situation) : usual;
+    this.shown = { name, exhibit, pair, usual };
+    await super.compute(model);
+  }
+
+  private async both(
+    model: Engine,
+    { changes, misreading }: Exhibit,
+    situation?: Situation,
+  ): Promise<[Seen, Seen]> {
+    const { picture } = this;
+    const padded = situation === "padding";
+    const pixels = padded ? onCanvas(picture.pixels) : picture.pixels;
+    const size: Size | undefined = padded ? [SIZE - CUT, SIZE] : undefined;
+    const wanted = [...ALWAYS, "attention_maps"];
+    const run = (changes: Change[]) =>
+      model.run({ pixels, masks: "found", wanted, changes, size });
+    const right = await run([]);
+    const wrong = changes.length > 0 ? await run(changes) : right;
+    const { config } = model;
+    return [
+      seen(config, right, picture, situation),
+      seen(config, wrong, picture, situation, misreading),
+    ];
+  }
+}
+
+class Museum {
+  readonly live: FaultyLive;
+  private readonly labels: Label[];
+  private readonly sides = [new ExhibitView(), new ExhibitView()];
+  private readonly wipe: Wipe;
+  private readonly buttons = new Map<string, HTMLButtonElement>();
+  private readonly title = html("h3", { class: "dl-exhibit" });
+  private readonly words = html("p", { class: "dl-words" });
+  private readonly rows = html("tbody");
+  private readonly verdict = html("p", { class: "dl-words", role: "status" });
+  private readonly about: HTMLElement;
+  private readonly quiz: Quiz;
+
+  constructor(
+    private readonly root: HTMLElement,
+    scene: number,
+  ) {
+    this.labels = JSON.parse(root.dataset.more!) as Label[];
+    this.live = new FaultyLive(scene, []);
+    this.wipe = new Wipe(
+      this.sides[0].root,
+      this.sides[1].root,
+      "From without the fault to with it",
+    );
+    this.quiz = new Quiz(this.labels, {
+      ask: (name) => this.hide(name),
+      told: (name) => this.open(name),
+    });
+    this.about = html(
+      "div",
+      {},
+      this.title,
+      this.words,
+      this.table(),
+      this.verdict,
+    );
+    this.live.show({ answer: () => this.draw() });
+    const scene_ = new SceneView(this.live);
+    root.replaceChildren(
+      this.chips(),
+      html(
+        "div",
+        { class: "dl-pair" },
+        this.wipe.root,
+        figure(scene_.root, "Drag things here too.", nextScene(this.live)),
+      ),
+      this.about,
+      this.quiz.root,
+      new Report(this.live).root,
+    );
+    addEventListener("hashchange", () => this.follow());
+    this.open(addressed());
+    this.follow();
+  }
+
+  /** Shows the exhibit that the page's address names. */
+  private follow(): void {
+    const name = addressed();
+    if (name === "") return;
+    this.open(name);
+    this.root.scrollIntoView();
+  }
+
+  /** A button for no fault, and one for each. */
+  private chips(): HTMLElement {
+    const none = { name: "", title: "No fault" };
+    const chips = [none, ...this.labels].map(({ name, title }) => {
+      const open = () => {
+        this.quiz.stop();
+        this.open(name);
+      };
+      const made = button({ class: "dl-chip" }, open, title);
+      this.buttons.set(name, made);
+      return made;
+    });
+    return html(
+      "div",
+      { class: "dl-chips", role: "group", "aria-label": "Faults" },
+      ...chips,
+    );
+  }
+
+  /** Shows an exhibit, and puts it into the address. */
+  private open(name: string): void {
+    this.choose(name);
+    this.about.hidden = false;
+    const label = this.labels.find((one) => one.name === name);
+    this.title.textContent = label?.title ?? "No fault";
+    const situation = EXHIBITS[name]?.situation;
+    const parts = label
+      ? [label.description, situation ? SITUATIONS[situation] : ""]
+      : ["Both sides are alike: choose a fault and draw the edge across."];
+    this.words.textContent = parts.join(" ");
+    if (name !== addressed()) {
+      history.replaceState(null, "", `${ADDRESS}${name}`);
+    }
+  }
+
+  /** Shows a fault without its name. */
+  private hide(name: string): void {
+    this.choose(name);
+    this.about.hidden = true;
+    for (const one of this.buttons.values()) {
+      one.setAttribute("aria-pressed", "false");
+    }
+    this.wipe.place = 50;
+  }
+
+  private choose(name: string): void {
+    const changed = name !== this.live.fault;
+    this.live.fault = name;
+    for (const [other, one] of this.buttons) {
+      one.setAttribute("aria-pressed", String(other === name));
+    }
+    if (changed) this.live.change();
+  }
+
+  private table(): HTMLElement {
+    const names = ["measure", "without", "with", "does it notice?"];
+    const heads = names.map((name) => html("th", { scope: "col" }, name));
+    return html(
+      "table",
+      { class: "dl-fates" },
+      html("caption", { class: "dl-hidden" }, "Measures with the fault"),
+      html("thead", {}, html("tr", {}, ...heads)),
+      this.rows,
+    );
+  }
+
+  private draw(): void {
+    const { beach, shore, shown } = this.live;
+    if (shown === undefined) return;
+    const { name, exhibit, pair, usual } = shown;
+    this.root.dataset.shown = name; // what is drawn by now
+    pair.forEach((one, i) => {
+      this.sides[i].show(beach, shore, one, exhibit);
+    });
+    const rows = [
+      row("PQ, measured as usual", values(usual, "quality")),
+      row("fit of the boxes, as usual", values(usual, "fit")),
+    ];
+    if (exhibit.situation) {
+      rows.push(
+        row("PQ in this situation", values(pair, "quality")),
+        row("fit of the boxes in it", values(pair, "fit")),
+      );
+    }
+    this.rows.replaceChildren(...rows);
+    this.verdict.textContent = exhibit === NO_FAULT ? "" : judged(shown);
+  }
+}
+
+/** The fault that the page's address names, or none. */
+function addressed(): string {
+  const { hash } = location;
+  const name = hash.startsWith(ADDRESS) ? hash.slice(ADDRESS.length) : "";
+  return name in EXHIBITS ? name : "";
+}
+
+/** Which measure notices, in words. */
+function judged({ pair, usual }: Shown): string {
+  const sees = (which: [Seen, Seen], name: Measure) =>
+    noticed(values(which, name));
+  const [pq, fit] = [sees(usual, "quality"), sees(usual, "fit")];
+  if (pq && fit) return "In this scene, both measures notice.";
+  if (pq) return "In this scene PQ notices, and the boxes look fine.";
+  if (fit) return "In this scene the boxes give it away, and PQ looks fine.";
+  return sees(pair, "quality") || sees(pair, "fit")
+    ? "The usual measurement says that all is well: it never puts this line " +
+        "to the test."
+    : "In this scene no measure notices. Try another one.";
+}
+
+function values([right, wrong]: [Seen, Seen], name: Measure): Pair {
+  return [right[name], wrong[name]];
+}
+
+function noticed([right, wrong]: Pair): boolean {
+  return right - wrong > NOTICED;
+}
+
+function row(name: string, pair: Pair): HTMLElement {
+  const cells = pair.map((x) => html("td", {}, x.toFixed(2)));
+  const yes = noticed(pair);
+  const kind = yes ? "dl-yes" : "dl-no";
+  const verdict = html("td", { class: kind }, yes ? "yes" : "no");
+  return html("tr", {}, html("th", { scope: "row" }, name), ...cells, verdict);
+}
