@@ -494,7 +494,7 @@ def museum(model, name):
 
 @pytest.mark.browser
 def test_every_fault_costs_what_it_costs_in_the_package(opened, model):
-    with opened("fault", ".dl-fates td", "#fault=memory_swapped") as view:
+    with opened("fault", ".dl-fates td", "#fault-memory_swapped") as view:
 
         def cells(row):
             return view.locator(".dl-fates tbody tr").nth(row).locator("td")
@@ -509,7 +509,7 @@ def test_every_fault_costs_what_it_costs_in_the_package(opened, model):
             chip = view.get_by_role("button", name=FAULTS[name].title)
             chip.first.click()
             view.locator(f".dl-widget[data-shown={name}]").wait_for()
-            assert view.evaluate("location.hash") == f"#fault={name}"
+            assert view.evaluate("location.hash") == f"#fault-{name}"
             usual, there = museum(model, name)
             assert with_fault(0) == pytest.approx(usual, abs=0.04), name
             if view.locator(".dl-fates tbody tr").count() > 2:
@@ -541,6 +541,15 @@ def test_without_a_fault_both_sides_of_the_wipe_are_alike(opened):
         view.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 50)
         view.mouse.up()
         assert view.evaluate(place) == "75%"
+
+
+@pytest.mark.browser
+def test_an_address_leads_to_an_exhibit(opened):
+    with opened("fault", ".dl-fates td") as view:
+        view.evaluate("location.hash = '#fault-bytes_reversed'")
+        view.locator(".dl-widget[data-shown=bytes_reversed]").wait_for()
+        view.evaluate("location.hash = '#nowhere'")
+        assert view.locator(".dl-widget[data-shown=bytes_reversed]").count()
 
 
 @pytest.mark.browser

@@ -20,7 +20,7 @@ import { Quiz } from "./quiz";
 import { SceneView } from "./scene_view";
 import { Wipe } from "./wipe";
 
-const ADDRESS = "#fault="; // before an exhibit's name
+const ADDRESS = "#fault-"; // before an exhibit's name
 const NOTICED = 0.01; // of a measure
 
 /** What the page's markup says of a fault; see detr_lite.teaching.faults. */
@@ -136,17 +136,10 @@ class Museum {
       this.quiz.root,
       new Report(this.live).root,
     );
-    addEventListener("hashchange", () => this.follow());
+    addEventListener("hashchange", () => {
+      if (addressed() !== "") this.open(addressed());
+    });
     this.open(addressed());
-    this.follow();
-  }
-
-  /** Shows the exhibit that the page's address names. */
-  private follow(): void {
-    const name = addressed();
-    if (name === "") return;
-    this.open(name);
-    this.root.scrollIntoView();
   }
 
   /** A button for no fault, and one for each. */

@@ -93,12 +93,18 @@ function watch(): void {
     },
     { rootMargin: "400px" },
   );
-  // An address like #fault=memory_swapped leads to a widget.
-  const [, wanted] = /^#(\w+)=/.exec(location.hash) ?? [];
-  for (const root of document.querySelectorAll<HTMLElement>(".dl-widget")) {
+  for (const root of document.querySelectorAll(".dl-widget")) {
     sight.observe(root);
-    if (root.dataset.widget === wanted) root.scrollIntoView();
   }
+  addEventListener("hashchange", follow);
+  follow();
+}
+
+/** Scrolls to the widget that an address like #fault-memory_swapped means. */
+function follow(): void {
+  const [, wanted] = /^#(\w+)-/.exec(location.hash) ?? [];
+  if (wanted === undefined) return;
+  document.querySelector(`[data-widget=${wanted}]`)?.scrollIntoView();
 }
 
 if (document.readyState === "loading") {
