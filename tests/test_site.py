@@ -369,7 +369,10 @@ def test_in_a_browser(page, scheme, width, other, address, browser):
     flat = view.evaluate(FLAT)
     # Axe itself asks for a file that is not there: look before it runs.
     seen = list(errors)
-    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    rules = {
+        "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+        "resultTypes": ["violations"],  # a third less time
+    }
     found = Axe().run(view, options=rules).response["violations"]
     view.set_viewport_size({"width": other, "height": 900})
     view.wait_for_timeout(500)  # the page rearranges itself
