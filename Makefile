@@ -1,12 +1,14 @@
 # Two commands set up everything and do it: `make book` and `make test`.
-.PHONY: help book test stress check lint fast weave widgets env weights tables \
-    bench lock clean
+.PHONY: help book test stress matrix check lint fast weave widgets env weights \
+    tables bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 15 minutes)"
 	@echo "make stress   more of what make test has a sample of (20 minutes)"
+	@echo "make matrix   run the fast tests on other Pythons, dependencies," \
+	    "places (10 minutes)"
 	@echo "make check    make lint and make fast: under a minute"
 	@echo "make lint     check style, spelling, imports and types"
 	@echo "make fast     run the fast tests"
@@ -47,9 +49,15 @@ stress:
 	@echo "Running fuzz tests and kills: 1 minute to set up the environment" \
 	    "the first time, then 20 minutes on two cores."
 	@tools/setup_env.sh
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --quiet \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --verbose \
 	    -m "stress or hypothesis" --hypothesis-profile=stress \
 	    --numprocesses=auto --maxprocesses=4 --dist=worksteal tests
+
+# Which Pythons and which settings, tools/matrix.py says.
+matrix:
+	@tools/setup_env.sh
+	@.venv/bin/python tools/matrix.py \
+	    $(SLOW:%='--ignore-glob=*/test_%.py')
 
 check: lint fast
 	@echo "All is well; make test runs everything."

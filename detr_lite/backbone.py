@@ -146,7 +146,7 @@ class ResNet(nn.Module):
         dilate_res5: keep the last stage at the resolution of the one before,
             with dilated convolutions ("DC5": twice the rows and columns).
         pool: the max-pooling after the stem; without it, and for small
-            pictures, every map is twice as high and wide.
+            images, every map is twice as high and wide.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class DETR(nn.Module):
         position: gives the encodings for Res5.
         transformer: encoder and decoder; its width is d.
         num_classes: K, the true number of classes, without "no object".
-        num_queries: N, the most segments a picture can have.
+        num_queries: N, the most segments an image can have.
 
     Source: paper, section 3; class DETR in the original.
     """

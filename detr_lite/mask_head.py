@@ -63,7 +63,7 @@ class MaskHead(nn.Module):
 
         src_proj: (B, d, h, w), the image before the encoder;
         attention_maps: (S, M, h, w);
-        image_index: (S,) int64, the picture each embedding belongs to.
+        image_index: (S,) int64, the image each embedding belongs to.
         """
         shared = self.prepare(src_proj, pyramid)
         mine = [x[image_index] for x in shared]

@@ -23,7 +23,7 @@ class Segment:
         score: the probability of the class.
         area: pixels.
         query: the query that found it (of merged stuff, the first).
-        box: (cx, cy, w, h) relative to the picture, as DETR predicts it.
+        box: (cx, cy, w, h) relative to the image, as DETR predicts it.
     """
 
     id: int
@@ -36,7 +36,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Panoptic:
-    """The panoptic segmentation of one picture.
+    """The panoptic segmentation of one image.
 
     Attributes:
         id_map: (H, W) int32, for each pixel the id of its segment, or 0.

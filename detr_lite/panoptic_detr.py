@@ -38,7 +38,7 @@ class PanopticOutput:
 
     @property
     def boxes(self) -> Tensor:
-        """(B, N, 4), (cx, cy, w, h) relative to the unpadded picture."""
+        """(B, N, 4), (cx, cy, w, h) relative to the unpadded image."""
         return self.detection.boxes
 
 

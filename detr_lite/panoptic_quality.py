@@ -11,7 +11,7 @@ VOID = 0
 
 
 class PanopticQuality:
-    """PQ, SQ and RQ, counted picture by picture.
+    """PQ, SQ and RQ, counted image by image.
 
     A predicted and a true segment of one class match when their IoU, void
     left out, is above 1/2; then no other pair can.  Per class:
@@ -37,7 +37,7 @@ class PanopticQuality:
         true: dict[int, int],
         crowd: Sequence[int] = (),
     ) -> None:
-        """Count one picture.
+        """Count one image.
 
         predicted_map, true_map: (H, W) ids, 0 to 2^31 - 1; predicted, true:
         id -> label; crowd: the true ids that are crowds.

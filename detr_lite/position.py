@@ -1,4 +1,4 @@
-"""Positional encodings: where in the picture a feature comes from."""
+"""Positional encodings: where in the image a feature comes from."""
 
 import math
 
@@ -11,12 +11,12 @@ class SinePositionalEncoding(nn.Module):
 
     The first half of the channels encodes y, the second x.  Positions count
     the unpadded rows and columns and are scaled to (0, 2 pi], so that an
-    encoding means the same place in pictures of different sizes.
+    encoding means the same place in images of different sizes.
 
     Args:
         width: d, the channels of the encoding; a multiple of 4.
         temperature: the longest wavelength over the shortest.
-        cycles: full turns of the fastest sine over the picture.
+        cycles: full turns of the fastest sine over the image.
 
     Source: paper, appendix A.4; PositionEmbeddingSine in the original, with
     normalize=True.

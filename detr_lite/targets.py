@@ -65,7 +65,7 @@ def boxes_of(ids: Tensor, drawn: np.ndarray, boxes: np.ndarray) -> Tensor:
     missing = set(ids.tolist()) - set(drawn.tolist())
     if missing:
         raise DataError(
-            f"Segment {min(missing)} has no pixel in its picture; "
+            f"Segment {min(missing)} has no pixel in its image; "
             "remove it from the annotation."
         )
     rows = np.searchsorted(drawn, ids.numpy())

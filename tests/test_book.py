@@ -46,7 +46,9 @@ def code(notebook, number=0):
 
 def picture(notebook):
     """Return the first cell that draws."""
-    return next(c for c in notebook.cells if "mystnb" in c.metadata)
+    return next(
+        c for c in notebook.cells if "image" in c.metadata.get("mystnb", {})
+    )
 
 
 def test_the_book_is_what_its_texts_give(capsys):

@@ -10,7 +10,11 @@ from PIL import Image
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import SubmissionWriter, write_split
+from detr_lite.data.coco.writer import (
+    PanopticWriter,
+    SubmissionWriter,
+    write_split,
+)
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
@@ -122,3 +126,16 @@ def test_two_pictures_of_one_name_are_refused(scenes, tmp_path):
     writer.add(scenes[0], empty)
     with pytest.raises(DataError, match=r"both be written as .*\.png"):
         writer.add(scenes[0], empty)
+
+
+def test_ids_may_be_numbers_and_texts(tmp_path):
+    """As some tools mix them: numbers come first."""
+    writer = PanopticWriter(tmp_path, SCENE_CATEGORIES)
+    id_map = torch.ones(9, 9, dtype=torch.int32)
+    for number, image_id in enumerate(["b", 10, 9, "a"]):
+        writer.add(image_id, f"{number}", id_map, {1: 0})
+    writer.close()
+    content = json.loads((tmp_path / "panoptic.json").read_text())
+    wanted = [9, 10, "a", "b"]
+    assert [image["id"] for image in content["images"]] == wanted
+    assert [a["image_id"] for a in content["annotations"]] == wanted

@@ -244,9 +244,11 @@ def test_a_term_is_explained_in_a_sentence_or_two_and_placed(name):
     body = TERMS[name].strip()
     text = re.sub(r"\d\.\d|\]\([^)]*\)", "", body)
     assert 1 <= len(re.findall(r"[.](?:\s|$)", text)) <= 2
-    (chapter,) = re.findall(r"\(\[Chapter (\d)\]\((\d\d)_\w+\.ipynb\)\)", body)
-    assert int(chapter[0]) == int(chapter[1])
-    assert re.search(r"\)\)\.$", body)
+    (place,) = re.findall(r"\(\[([^]]+)\]\((\w+\.(?:ipynb|md))\)\)\.$", body)
+    name, file = place
+    assert (BOOK / file).is_file()
+    if name.startswith("Chapter "):
+        assert file.startswith(f"0{name.removeprefix('Chapter ')}_")
 
 
 def entries() -> dict[str, dict[str, str]]:

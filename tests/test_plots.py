@@ -10,12 +10,13 @@ from detr_lite.inference.drawing import enlarged, overlay, sheet
 from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import (
-    LiveCurves,
     curves_figure,
     read_log,
 )
-from detr_lite.teaching.plots.training import failures_figure
-from detr_lite.training.runs import Progress
+from detr_lite.teaching.plots.training import (
+    cases_figure,
+    failures_figure,
+)
 
 
 @pytest.fixture
@@ -109,30 +110,17 @@ def test_a_class_that_never_occurs_has_an_empty_row():
     assert (figure.axes[0].images[0].get_array()[0] == 0).all()
 
 
+def test_cases_are_columns_and_answers_rows(prediction):
+    figure = cases_figure({"found": [prediction] * 2}, ["best", "worst"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["best", "worst", "", ""]
+    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["image", "found"]
+
+
 def test_log_is_read_line_by_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
     assert read_log(path) == [{"step": 1}, {"step": 2}]
-
-
-def test_live_curves_redraw_one_display(monkeypatch):
-    shown = []
-
-    class Handle:
-        def update(self, figure):
-            shown.append(figure)
-
-    def display(figure, display_id):
-        shown.append(figure)
-        return Handle()
-
-    monkeypatch.setattr("IPython.display.display", display)
-    curves = LiveCurves()
-    for step in (20, 40):
-        curves.watch(
-            Progress("boxes", 0, step, 40, 0, 1.0, {"loss": 1 / step}, {})
-        )
-    assert [len(f.axes[0].lines[0].get_xdata()) for f in shown] == [1, 2]
 
 
 def test_sheet_puts_pictures_in_rows():

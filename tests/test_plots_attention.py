@@ -186,16 +186,16 @@ def test_broken_predictions_stand_beside_each_other(prediction):
 )
 def test_figures_fit_the_page_and_are_clear(prediction, kind):
     maps = prediction.attention_maps[1]
-    classes = [SCENE_CATEGORIES[BALL]] * 4
+    classes = [SCENE_CATEGORIES[BALL]] * 8
     figure = {
         "opening": lambda: opening_figure(prediction, [0, 1]),
         "heads": lambda: attention_figure(prediction),
         "softmax": lambda: softmax_figure(prediction, maps, maps, 1),
         "extent": lambda: extent_figure(
-            dict.fromkeys("abcd", (1, 2, 0.5)), classes
+            dict.fromkeys("abcdefgh", (1, 2, 0.5)), classes
         ),
         "own": lambda: own_share_figure({"trained": (0.9, 0.8)}),
-        "use": lambda: head_use_figure(torch.eye(4), classes),
+        "use": lambda: head_use_figure(torch.eye(8), classes),
         "broken": lambda: broken_figure([prediction] * 2, "ab"),
     }[kind]()
     assert figure.get_figwidth() == WIDTH

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detr_lite import load_model
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY, TENT
 from detr_lite.teaching.plots.boxes import (
     STUFF,
@@ -10,7 +11,12 @@ from detr_lite.teaching.plots.boxes import (
     boxes_figure,
     centers_figure,
     costs_figure,
+    layer_figure,
+    matching_figure,
+    opening_figure,
+    overlap_figure,
 )
+from detr_lite.teaching.plots.style import WIDTH
 
 
 def test_costs_are_written_and_the_pairs_framed():
@@ -65,7 +71,7 @@ def test_there_is_a_panel_for_each_query(count):
     figure = centers_figure(centers, isthing)
     titles = [a.get_title() for a in figure.axes if a.get_title()]
     assert titles == [f"query {q}" for q in range(count)]
-    assert tuple(figure.get_size_inches() <= (7, 4)) == (True, True)
+    assert figure.get_figwidth() == WIDTH
 
 
 IMAGE = torch.zeros(3, 40, 80, dtype=torch.uint8)
@@ -127,3 +133,39 @@ def test_a_panel_without_boxes_is_the_picture_alone():
     assert not empty.patches
     assert not empty.texts
     assert len(empty.images) == len(one.images) == 1
+
+
+def test_lines_join_the_matched_with_their_cost_on_them():
+    costs = torch.tensor([[1.0, 9.0], [8.0, 2.0], [7.0, 6.0]])
+    figure = matching_figure(costs, [(1, 1), (0, 0)], ["ball", "sky"])
+    (axis,) = figure.axes
+    assert len(axis.lines) == 2
+    words = [text.get_text() for text in axis.texts]
+    assert words[:2] == ["1.0", "ball"]
+    assert words[2:4] == ["2.0", "sky"]
+    assert {"0", "1", "2"} < set(words)
+
+
+def test_overlaps_are_those_of_the_squares():
+    figure = overlap_figure((0, 1, 3))
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [
+        "IoU 1.00\nGIoU 1.00",
+        "IoU 0.33\nGIoU 0.33",
+        "IoU 0.00\nGIoU -0.20",
+    ]
+
+
+def test_the_opening_shows_all_boxes_and_then_the_found(scenes):
+    prediction = load_model("scenes", "cpu").predict(scenes[0].image)
+    figure = opening_figure(prediction, torch.rand(12, 4))
+    image, every, found = figure.axes
+    assert len(every.patches) == 12
+    assert len(found.patches) == len(prediction.segments)
+    assert not image.patches
+
+
+def test_a_layer_is_drawn_with_its_three_steps():
+    (axis,) = layer_figure().axes
+    words = {text.get_text() for text in axis.texts}
+    assert {"self-attention", "cross-attention", "feed-forward"} < words

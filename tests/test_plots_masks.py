@@ -1,6 +1,5 @@
 """Figures of masks and losses, read back."""
 
-import matplotlib.colors
 import numpy as np
 import pytest
 import torch
@@ -127,20 +126,29 @@ def test_the_last_panel_shows_who_wins(seen):
     assert last.images[0].get_array().shape == (96, 96, 3)
 
 
-def test_matches_are_named_with_their_iou():
-    true = torch.tensor([[0, 0], [1, 1]])
-    found = torch.tensor([[0, 1], [1, 1]])
+def test_answers_are_drawn_with_their_tp_fp_and_fn():
+    """A segment of half a ball, and one that is called a ball as well."""
+    true = torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]])
+    found = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]])
+    answers = [0, 1], [1, 1]
     figure = masks.quality_figure(
-        true, found, [0.5, 0.75], ["sky", "ball"], SCENE_CATEGORIES
+        true, found, answers, ["sky", "ball"], SCENE_CATEGORIES
     )
-    left, right, table = figure.axes
-    color = matplotlib.colors.to_rgb(
-        np.array(SCENE_CATEGORIES[BALL].color) / 255
-    )
-    assert np.allclose(left.images[0].get_array()[1, 1], color)
-    assert np.allclose(right.images[0].get_array()[0, 1], color)
-    words = [text.get_text() for text in table.texts]
-    assert words == ["sky: IoU 0.50, FP and FN", "ball: IoU 0.75, TP"]
+    truth, right, wrong = figure.axes
+    color = np.array(SCENE_CATEGORIES[BALL].color) / 255
+    assert np.allclose(truth.images[0].get_array()[1, 1], color)
+    assert not np.allclose(right.images[0].get_array()[0, 0], color)
+    assert np.allclose(wrong.images[0].get_array()[0, 0], color)
+    words = [[text.get_text() for text in a.texts] for a in figure.axes]
+    assert words == [
+        ["sky", "ball"],
+        ["TP 0.80", "TP 0.75"],
+        ["FP", "TP 0.75"],
+    ]
+    assert [a.get_xlabel() for a in figure.axes] == ["", "", "FN: sky"]
+    sky, ball = 4 / 5, 3 / 4
+    assert right.get_title() == f"PQ {(sky + ball) / 2:.3f}"
+    assert wrong.get_title() == f"PQ {(0 + ball / 1.5) / 2:.3f}"
 
 
 def test_figures_are_as_wide_as_the_column(scenes, seen):

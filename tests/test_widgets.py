@@ -20,7 +20,8 @@ from detr_lite.data.scenes import (
 )
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
-from detr_lite.teaching.widgets import GAME, KINDS, Widget
+from detr_lite.teaching.stills import GAME
+from detr_lite.teaching.widgets import KINDS, Widget
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(KINDS)
@@ -33,8 +34,29 @@ Words.
 ```{widget} %s
 ```
 """
-LIVE = [name for name in NAMES if name != "matching"]
+BLOCK = re.MULTILINE | re.DOTALL
+# A book that explains two terms and a tensor, and asks all the questions.
+READING = {
+    "glossary": "# Glossary\n\n## A\n\n### Attention map\n\nWeights.\n\n"
+    "### Query\n\nWhat asks.\n",
+    "notation": "# Notation\n\n## Letters\n\nNone.\n\n## Tensors\n\n"
+    "| name | shape | COCO | scenes | original |\n|---|---|---|---|---|\n"
+    "| `memory` | B x d x h x w | 1x256x25x34 | 1x128x12x12 | `memory` |\n",
+    "reading": "# Reading\n\n## Words\n\nThe attention map of a "
+    "[query](glossary.md#query) over `memory`.\n\n"
+    + "\n\n".join(
+        re.findall(
+            r"^## Questions\n(.*?)^## ", path.read_text("utf-8"), BLOCK
+        )[0]
+        for path in sorted((ROOT / "book" / "text").glob("0*.md"))
+    ),
+}
 READY = {
+    "encoding": ".dl-hand",
+    "film": ".dl-next",
+    "panoptic": ".dl-fates td",
+    "quality": ".dl-quality td",
+    "stages": ".dl-chip",
     "beach": ".dl-chip",
     "attention": ".dl-chip",
     "queries": ".dl-query[aria-pressed=true]",
@@ -55,10 +77,12 @@ def site(tmp_path_factory):
     far = "# Far\n\n" + "Words.\n\n" * 200 + PAGE.partition("## One")[2]
     pages = {name: PAGE % name for name in NAMES}
     pages["far"] = far % "beach"
+    pages |= READING
     pages["index"] = "# None\n\nNo widget is here.\n\n## Two\n\nWords.\n"
     for name, text in pages.items():
         (root / "book" / f"{name}.md").write_text(text)
-    chapters = "".join(f"- file: {name}\n" for name in [*NAMES, "far"])
+    files = [name for name in pages if name != "index"]
+    chapters = "".join(f"- file: {name}\n" for name in files)
     (root / "book" / "_toc.yml").write_text(
         f"format: jb-book\nroot: index\nchapters:\n{chapters}"
     )
@@ -135,7 +159,22 @@ def opened(browser, address):
 
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+    "preload": False,  # it would ask for style sheets again
+}
+
+
+def sound(it):
+    """Assert that a page fits, is silent, and can be used by everybody."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    assert it.view.evaluate(OVERFLOW) <= 0
+    assert it.errors == []
+    # Axe itself asks for a file that is not there.
+    found = Axe().run(it.view, options=RULES).response["violations"]
+    it.errors.clear()
+    assert [(f["id"], [n["target"] for n in f["nodes"]]) for f in found] == []
 
 
 @pytest.mark.browser
@@ -144,8 +183,6 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_sound(name, scheme, width, server, site, address, browser):
-    from axe_playwright_python.sync_playwright import Axe
-
     start = f"{address}/" if server else f"{site.as_uri()}/"
     options = {
         "color_scheme": scheme,
@@ -155,16 +192,9 @@ def test_a_page_is_sound(name, scheme, width, server, site, address, browser):
         assert it.view.evaluate("document.documentElement.dataset.theme") == (
             scheme
         )
-        assert it.view.evaluate(OVERFLOW) <= 0
         here = (start, "data:", "blob:")
         assert [r for r in it.requests if not r.startswith(here)] == []
-        assert it.errors == []
-        # Axe itself asks for a file that is not there.
-        found = Axe().run(it.view, options=RULES).response["violations"]
-        it.errors.clear()
-        assert [
-            (f["id"], [n["target"] for n in f["nodes"]]) for f in found
-        ] == []
+        sound(it)
 
 
 @pytest.mark.browser
@@ -183,6 +213,63 @@ def test_without_scripts_there_is_a_picture(name, address, browser):
         assert picture.bounding_box()["width"] > 400
         words = it.view.locator(".dl-widget figcaption").inner_text()
         assert KINDS[name].caption in words
+
+
+TIP = ".dl-tip:not([hidden])"
+
+
+@pytest.mark.browser
+def test_a_term_is_explained_to_mouse_keys_and_fingers(address, browser):
+    url = f"{address}/reading.html"
+    with Opened(browser, url) as it:
+        tip = it.view.locator(TIP)
+        term = it.view.locator("a.dl-term", has_text="attention map").first
+        term.hover()
+        assert "Weights." in tip.inner_text()
+        tip.hover()  # the definition stays while the mouse is on it
+        it.view.wait_for_timeout(400)
+        assert tip.count() == 1
+        it.view.mouse.move(5, 5)
+        tip.wait_for(state="detached")
+        it.view.locator("article a", has_text="query").first.focus()
+        assert "What asks." in tip.inner_text()
+        it.view.keyboard.press("Tab")
+        assert "B x d x h x w" in tip.inner_text()
+        described = "document.activeElement.getAttribute('aria-describedby')"
+        assert it.view.evaluate(described) == tip.get_attribute("id")
+        it.view.keyboard.press("Escape")
+        assert tip.count() == 0
+    phone = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
+    with Opened(browser, url, **phone) as it:
+        term = it.view.locator("a.dl-term", has_text="attention map").first
+        term.tap()
+        assert "Weights." in it.view.locator(TIP).inner_text()
+        assert it.view.evaluate(OVERFLOW) <= 0
+        term.tap()
+        it.view.wait_for_url("**/glossary.html#attention-map")
+
+
+@pytest.mark.browser
+def test_a_question_explains_each_choice(address, browser):
+    with Opened(browser, f"{address}/reading.html") as it:
+        sound(it)
+        questions = it.view.locator(".dl-question")
+        assert questions.count() >= 8 * 3
+        first = questions.first
+        right = int(first.get_attribute("data-right"))
+        choices = first.get_by_role("button")
+        assert first.locator(".dl-why").count() == 0
+        for i in range(choices.count()):
+            choices.nth(i).focus()
+            it.view.keyboard.press("Enter")
+            why = first.locator("li").nth(i).locator(".dl-why")
+            assert why.inner_text().startswith("Right") == (i == right)
+            assert choices.nth(i).get_attribute("aria-pressed") == "true"
+    options = {"java_script_enabled": False}
+    with Opened(browser, f"{address}/reading.html", **options) as it:
+        first = it.view.locator(".dl-question").first
+        assert first.locator("details").is_visible()
+        assert first.get_by_role("listitem").count() >= 2
 
 
 @pytest.mark.browser

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book" / "widgets"
 FOLDER = ROOT / "book" / "_assets" / "widgets"
+NAMES = [f"{a}.{b}" for a in ("widgets", "reading") for b in ("js", "css")]
 SCRIPTS_GZIPPED, WEIGHTS_GZIPPED = 60_000, 1_700_000  # bytes at most
+FILM_GZIPPED = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def tool():
 def test_the_script_is_what_its_sources_give(tool, tmp_path):
     tool.build(tmp_path)
     built = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    assert set(built) == {"widgets.js", "widgets.css"}
+    assert set(built) == set(NAMES)
     for name, content in built.items():
         assert (FOLDER / name).read_bytes() == content, "make widgets"
 
@@ -60,7 +62,7 @@ def test_the_lock_names_no_registry():
 
 
 def test_the_committed_files_name_no_place():
-    for name in ("widgets.js", "widgets.css"):
+    for name in NAMES:
         text = (FOLDER / name).read_text("utf-8")
         assert not re.search(r"node_modules|/home/|/tmp/|/work/", text)
         assert not re.findall(r"https?://(?!www\.w3\.org/)[\w.]+", text)
@@ -73,5 +75,6 @@ def test_the_files_are_small():
         )
         return sum(map(len, content))
 
-    assert gzipped("widgets.js", "widgets.css") <= SCRIPTS_GZIPPED
+    assert gzipped(*NAMES) <= SCRIPTS_GZIPPED
     assert gzipped("weights.js") <= WEIGHTS_GZIPPED
+    assert gzipped("film.js") <= FILM_GZIPPED

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 from browsing import chromium
 from scipy.optimize import linear_sum_assignment
+from web_file import load
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
 from detr_lite.data import scenes
@@ -30,6 +32,8 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.panoptic import panoptic_results
 from detr_lite.panoptic_detr import all_queries
+from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.teaching.faults import fault
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "book" / "_assets" / "widgets"
@@ -52,10 +56,10 @@ const base64 = (array) => {
 const engines = {};
 const engine = (plain, inPage) =>
   engines[`${plain} ${inPage}`] ??= Engine.start(plain, inPage);
-async function run(index, wanted, plain = false, inPage = false) {
+async function run(index, wanted, more = {}, plain = false, inPage = false) {
   const { pixels } = new Beach(2, index).draw();
   const { results } = await (await engine(plain, inPage)).run(
-    pixels, "all", wanted);
+    { pixels, masks: "all", wanted, ...more });
   return Object.fromEntries(Object.entries(results).map(
     ([name, { shape, data }]) => [name, [shape, base64(data)]]));
 }
@@ -64,11 +68,13 @@ async function segment(index) {
   const model = await engine(false, false);
   const { config } = model;
   const { results } = await model.run(
-    pixels, "found", ["class_logits", "mask_logits"]);
+    { pixels, masks: "found", wanted: ["class_logits", "mask_logits"] });
   const kept = detrLite.found(
     results["class_logits.2"].data, config.num_queries, config.threshold);
+  const masks = kept.map(({ query }) =>
+    results.mask_logits.data.slice(query * 48 * 48, (query + 1) * 48 * 48));
   const { map, areas } = detrLite.panopticSegmentation(
-    results.mask_logits.data, 48, kept, detrLite.ISTHING, 96);
+    masks, 48, kept, detrLite.ISTHING, 96);
   return { kept, areas, map: base64(map),
     masks: base64(results.mask_logits.data) };
 }
@@ -236,10 +242,99 @@ def test_every_result_is_pytorchs(view, model, index):
 @pytest.mark.browser
 def test_without_webassembly_and_without_workers(view, model):
     """Plain JavaScript, in the page itself."""
-    compare(view, model, "([i, wanted]) => run(i, wanted, true, true)", 3)
+    compare(view, model, "([i, wanted]) => run(i, wanted, {}, true, true)", 3)
 
 
-def segmented(labels, masks):
+@contextmanager
+def changed(model, change):
+    """Do without something, or switch a fault on, as the page does."""
+
+    def nothing(module, args, output):
+        return torch.zeros_like(output)
+
+    head = model.mask_head
+    parts = {
+        "encodings": model.detr.backbone[1],
+        "res4": head.adapter1,
+        "res3": head.adapter2,
+        "res2": head.adapter3,
+    }
+    if change not in parts:
+        with fault(change):
+            yield
+        return
+    hook = parts[change].register_forward_hook(nothing)
+    yield
+    hook.remove()
+
+
+def outputs(output):
+    """Return what a model says at last, of the first image of a batch."""
+    own = output.image_index == 0
+    return {
+        "probabilities": output.class_logits[0].softmax(-1).T,
+        "boxes.2": output.boxes[0].T,
+        "attention_maps": output.attention_maps[own],
+        "mask_logits": output.mask_logits[own],
+    }
+
+
+def agree(got, wanted):
+    got = {name: numbers(text) for name, (_, text) in got.items()}
+    logits = torch.from_numpy(got["class_logits.2"].copy()).view(9, -1)
+    got["probabilities"] = logits.softmax(0).numpy().ravel()
+    for name, value in wanted.items():
+        expected = value.numpy().ravel()
+        assert np.abs(got[name] - expected).max() < TOLERANCE, name
+
+
+LAST = ["class_logits", "boxes", "attention_maps", "mask_logits"]
+MISSING = ["encodings", "res2", "res3", "res4"]
+MISTAKES = [
+    "batch_first",
+    "memory_swapped",
+    "no_object_ignored",
+    "per_head_softmax",
+    "positions_lost",
+]
+
+
+@pytest.mark.browser
+@torch.no_grad()
+def test_changes_change_what_they_change_in_the_package(view, model):
+    images, mask = pad_images([SceneSplit(VALIDATION_SEED, 21)[20].image])
+    right = outputs(model(images, mask, all_queries))
+    for change in MISSING + MISTAKES:
+        with changed(model, change):
+            wanted = outputs(model(images, mask, all_queries))
+        differences = (
+            (wanted[name] - right[name]).abs().max() for name in wanted
+        )
+        assert max(differences) > 100 * TOLERANCE, change
+        got = view.evaluate(
+            "([wanted, changes]) => run(20, wanted, { changes })",
+            [LAST, [change]],
+        )
+        agree(got, wanted)
+
+
+@pytest.mark.browser
+@torch.no_grad()
+@pytest.mark.parametrize("change", [None, "padding_mask_lost"])
+def test_padding_is_hidden_as_in_the_package(view, model, change):
+    """A picture of 72 x 80 pixels, alone on a canvas of 96 x 96."""
+    image = SceneSplit(VALIDATION_SEED, 21)[20].image
+    batch = pad_images([image[:, :72, :80], image])
+    with fault(change) if change else nullcontext():
+        wanted = outputs(model(*batch, all_queries))
+    got = view.evaluate(
+        "([wanted, changes]) => run(20, wanted, { changes, size: [72, 80] })",
+        [LAST, [change] if change else []],
+    )
+    agree(got, wanted)
+
+
+def segmented(labels, masks, mode="union", min_area=4):
     """Return the package's answer for masks: positions by pixel, areas."""
     count = len(labels)
     logits = torch.full((1, count, len(ISTHING) + 1), -9.0)
@@ -253,7 +348,9 @@ def segmented(labels, masks):
         detection=SimpleNamespace(sizes=None),
     )
     size = (96, 96)
-    (result,) = panoptic_results(output, ISTHING, size, [size])
+    (result,) = panoptic_results(
+        output, ISTHING, size, [size], mode=mode, min_area=min_area
+    )
     positions = np.full(len(result.segments) + 1, -1)
     areas = [0] * count
     for segment in result.segments:
@@ -285,21 +382,26 @@ def test_stuff_is_merged_and_tiny_segments_go(view):
     masks[3, :, 36:] = 1
     masks[2, 3, 3] = 10  # a ball of 2 x 2 pixels
     masks[4] = -4  # grass that loses everywhere
-    answer = view.evaluate(
-        """([masks, labels]) => {
-          const all = Float32Array.from(masks);
-          const kept = labels.map(
-            (label, query) => ({ query, label, score: 1 }));
-          const { map, areas } = detrLite.panopticSegmentation(
-            all, 48, kept, detrLite.ISTHING, 96);
-          return { map: base64(map), areas };
-        }""",
-        [masks.ravel().tolist(), labels],
-    )
-    wanted, areas = segmented(labels, masks)
-    assert (numbers(answer["map"], np.int8) == wanted).all()
-    assert answer["areas"] == areas
-    assert set(wanted.tolist()) == {0, 1}
+    seen = set()
+    for mode in ("union", "original"):
+        for min_area in (0, 4, 3000):
+            answer = view.evaluate(
+                """([all, labels, mode, minArea]) => {
+                  const masks = all.map((mask) => Float32Array.from(mask));
+                  const kept = labels.map(
+                    (label, query) => ({ query, label, score: 1 }));
+                  const { map, areas } = detrLite.panopticSegmentation(
+                    masks, 48, kept, detrLite.ISTHING, 96,
+                    { mode, minArea });
+                  return { map: base64(map), areas };
+                }""",
+                [masks.reshape(5, -1).tolist(), labels, mode, min_area],
+            )
+            wanted, areas = segmented(labels, masks, mode, min_area)
+            assert (numbers(answer["map"], np.int8) == wanted).all()
+            assert answer["areas"] == areas
+            seen.add(tuple(areas))
+    assert len(seen) > 3, "every way must matter"
 
 
 def digest(seed, index):
@@ -396,6 +498,56 @@ def test_boxes_agree_as_the_package_says(view):
     assert [x["l1"] for x in got] == pytest.approx(distance.tolist())
 
 
+@pytest.mark.browser
+def test_quality_is_the_packages(view):
+    """Maps at random: blocks that overlap, void on both sides, a wrong id."""
+    random = np.random.default_rng(0)
+    cases = []
+    for count in (1, 2, 4, 6):
+        labels = random.integers(0, 3, count + 1).tolist()
+        blocks = random.integers(0, count + 1, (4, 4)).repeat(6, 0)
+        theirs = blocks.repeat(6, 1)
+        mine = np.roll(theirs, random.integers(0, 4, 2), (0, 1))
+        mine[random.random(mine.shape) < 0.1] = 0
+        mine[:3, :9] = count + 1  # one that the truth hasn't
+        cases.append((mine, [*labels[:count], 1], theirs, labels[:count]))
+    for mine, my_labels, theirs, their_labels in cases:
+        got = view.evaluate(
+            """([ids, labels, trueIds, trueLabels]) => {
+              const quality = detrLite.panopticQuality(
+                { ids, labels }, { ids: trueIds, labels: trueLabels });
+              return { ...quality, classes: [...quality.classes] };
+            }""",
+            [
+                mine.ravel().tolist(),
+                my_labels,
+                theirs.ravel().tolist(),
+                their_labels,
+            ],
+        )
+        counted = PanopticQuality(3)
+        counted.update(
+            torch.from_numpy(mine),
+            listed(mine, my_labels),
+            torch.from_numpy(theirs),
+            listed(theirs, their_labels),
+        )
+        for name, value in counted.compute().items():
+            assert got[name] == pytest.approx(value), name
+        for label, one in got["classes"]:
+            for name in ("tp", "fp", "fn", "iou"):
+                value = getattr(counted, name)[label]
+                assert one[name] == pytest.approx(value)
+        assert sum(counted.tp + counted.fp + counted.fn) == sum(
+            one["tp"] + one["fp"] + one["fn"] for _, one in got["classes"]
+        )
+
+
+def listed(ids, labels):
+    """Return the segments that have a pixel: id -> label."""
+    return {i + 1: k for i, k in enumerate(labels) if (ids == i + 1).any()}
+
+
 def test_rounding_the_weights_costs_next_to_nothing(model):
     """On a sample; tools/make_web_weights.py --check looks at all 512."""
     few = SceneSplit(VALIDATION_SEED, 16)
@@ -408,13 +560,13 @@ def test_rounding_the_weights_costs_next_to_nothing(model):
 
 def test_the_committed_weights_are_the_shipped_models(tool):
     data = tool.pack(load_model("scenes", device="cpu"))
-    mine, theirs = tool.unpack(tool.read()), tool.unpack(data)
+    mine, theirs = tool.unpack(load("weights.js")), tool.unpack(data)
     assert mine.keys() == theirs.keys()
     for name, tensor in theirs.items():
         # Another processor may round a folded norm to the byte beside it.
         step = tensor.abs().max() / 120
         assert (mine[name] - tensor).abs().max() <= step, name
-    assert header(tool.read()) == header(data)
+    assert header(load("weights.js")) == header(data)
 
 
 def header(data):
@@ -433,7 +585,7 @@ def header(data):
 def test_another_configuration_fails_with_a_sentence(
     view, tool, name, value, words
 ):
-    data = tool.read()
+    data = load("weights.js")
     start = 4 + int.from_bytes(data[:4], "little")
     changed = header(data)
     changed["config"][name] = value

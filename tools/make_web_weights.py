@@ -3,14 +3,8 @@
     python tools/make_web_weights.py           write the file
     python tools/make_web_weights.py --check   compare PQ on 512 scenes
 
-A page can't read a .safetensors from a disk, but it can load a script.  So
-the file is a script of one line, which holds base64 of:
-
-    4 bytes    the length of the header, little-endian
-    header     JSON: the configuration, the classes, and for each tensor its
-               name, its shape, its kind and where its numbers begin
-    numbers    of each tensor, from a multiple of 4 bytes on
-
+The file is a script, as tools/web_file.py describes it; its header holds the
+configuration and the classes.
 Names are the parameters' own; norms have joined their convolutions.  Kind
 "int8" is one float32 scale for each row and a byte for each number, and
 "float16" two bytes.  Bytes are for the large matrices only, and not for the
@@ -19,16 +13,14 @@ their neighbors (map_gain), and a scale that both share would round the
 neighbors away.
 """
 
-import base64
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from web_file import join, load, save, split
 
 from detr_lite.backbone import FrozenBatchNorm2d
 from detr_lite.data.batch import IMAGENET_MEAN, IMAGENET_STD
@@ -38,9 +30,7 @@ from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import PanopticModel
 from detr_lite.savings.folded_norms import _pairs as norm_pairs
 
-ROOT = Path(__file__).resolve().parent.parent
-FILE = ROOT / "book" / "_assets" / "widgets" / "weights.js"
-BEFORE, AFTER = 'globalThis.detrLiteWeights="', '";\n'
+FILE, VARIABLE = "weights.js", "detrLiteWeights"
 LARGE = 2000  # numbers from which on a matrix is rounded to bytes
 FIRST = "mask_head.lay1.weight"  # stored in two: of the image, of the maps
 
@@ -63,24 +53,18 @@ def tensors_of(model: PanopticModel) -> dict[str, Tensor]:
 
 def pack(model: PanopticModel) -> bytes:
     """Return the file's header and numbers."""
-    table, blocks, at = [], [], 0
+    blocks = []
     for name, tensor in tensors_of(model).items():
         kind = _kind(name, tensor)
         block = _bytes(tensor.numpy(), kind)
-        block += bytes(-len(block) % 4)
-        table.append([name, list(tensor.shape), kind, at])
-        blocks.append(block)
-        at += len(block)
+        blocks.append((name, tensor.shape, kind, block))
     header = {
         "config": asdict(model.config),
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
         "classes": [asdict(c) for c in model.categories],
-        "tensors": table,
     }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    return len(text).to_bytes(4, "little") + text + b"".join(blocks)
+    return join(header, blocks)
 
 
 def _kind(name: str, tensor: Tensor) -> str:
@@ -98,32 +82,26 @@ def _bytes(numbers: np.ndarray, kind: str) -> bytes:
 
 def unpack(data: bytes) -> dict[str, Tensor]:
     """Return the numbers of a file by name, as the page reads them."""
-    start = 4 + int.from_bytes(data[:4], "little")
+    header, numbers = split(data)
     tensors = {}
-    for name, shape, kind, at in json.loads(data[4:start])["tensors"]:
-        count, at = int(np.prod(shape)), start + at
+    for name, shape, kind, at in header["tensors"]:
+        count = int(np.prod(shape))
         if kind == "float16":
-            numbers = np.frombuffer(data, "<f2", count, at)
+            values = np.frombuffer(numbers, "<f2", count, at)
         else:
-            scale = np.frombuffer(data, "<f4", shape[0], at)
-            rows = np.frombuffer(data, np.int8, count, at + scale.nbytes)
-            numbers = rows.reshape(shape[0], -1) * scale[:, None]
-        numbers = numbers.astype(np.float32).reshape(shape)
-        tensors[name] = torch.from_numpy(numbers)
+            scale = np.frombuffer(numbers, "<f4", shape[0], at)
+            rows = np.frombuffer(numbers, np.int8, count, at + scale.nbytes)
+            values = rows.reshape(shape[0], -1) * scale[:, None]
+        values = values.astype(np.float32).reshape(shape)
+        tensors[name] = torch.from_numpy(values)
     return tensors
-
-
-def read() -> bytes:
-    """Return the header and the numbers of the committed file."""
-    text = FILE.read_text("ascii")
-    return base64.b64decode(text.removeprefix(BEFORE).removesuffix(AFTER))
 
 
 @torch.no_grad()
 def rounded_model() -> PanopticModel:
     """Return the shipped model with the numbers of the page's file."""
     model = load_model("scenes", device="cpu")
-    tensors = unpack(read())
+    tensors = unpack(load(FILE))
     parts = [tensors.pop(f"{FIRST}.{part}") for part in ("image", "maps")]
     tensors[FIRST] = torch.cat(parts, 1)
     for norm in _frozen_norms(model):  # they have joined: change nothing
@@ -145,9 +123,7 @@ def _frozen_norms(model: nn.Module) -> Iterator[FrozenBatchNorm2d]:
 
 def write() -> None:
     """Write the committed file."""
-    data = base64.b64encode(pack(load_model("scenes", device="cpu")))
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(BEFORE + data.decode() + AFTER, "ascii")
+    save(FILE, VARIABLE, pack(load_model("scenes", device="cpu")))
 
 
 def check() -> None:
@@ -164,4 +140,4 @@ if __name__ == "__main__":
         check()
     else:
         write()
-        print(f"The page's weights are in {FILE.relative_to(ROOT)}.")
+        print("The pages' weights are in book/_assets/widgets.")

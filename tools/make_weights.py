@@ -128,7 +128,7 @@ def publish() -> None:
     (DATA / "MODEL_CARD.md").write_text(card(log, metrics))
     write_data()
     draw_found()
-    make_web_weights()
+    make_web_files()
 
 
 def draw_found() -> None:
@@ -143,11 +143,13 @@ def draw_found() -> None:
     sheet(tiles, 4).save(path, quality=90)
 
 
-def make_web_weights() -> None:
-    """Write the same weights, rounded, for the book's pages."""
-    from make_web_weights import write  # the tools lie side by side
+def make_web_files() -> None:
+    """Write the same weights, rounded, and the film for the book's pages."""
+    import make_web_film  # the tools lie side by side
+    import make_web_weights
 
-    write()
+    make_web_weights.write()
+    make_web_film.write()
 
 
 def write_data() -> None:

@@ -69,11 +69,14 @@ NUCLEI_LONGER = {
         "the same, from the backbone alone",
     ),
 }
-MARKS = {  # what to put between which marks of which file
-    "README.md": ("measured", "tables"),
-    "book/text/06_train_and_evaluate.md": ("ablations", "ablations"),
-    "book/text/07_real_images.md": ("nuclei", "nuclei_table"),
-}
+CHAPTER = "book/text/06_train_and_evaluate.md"
+REAL_IMAGES = "book/text/07_real_images.md"
+PLACES = (  # file, the lines before and after, and what to put between them
+    ("README.md", "<!-- measured -->", "<!-- /measured -->", "tables"),
+    (CHAPTER, "<!-- ablations -->", "<!-- /ablations -->", "ablations"),
+    (REAL_IMAGES, "<!-- nuclei -->", "<!-- /nuclei -->", "nuclei_table"),
+    (CHAPTER, "# As measured:", "# A dot is a seed.", "ablation_rows"),
+)
 
 
 def seeded(name: str, seed: int) -> str:
@@ -404,6 +407,23 @@ def ablations(results: dict) -> str:
     return "\n".join(rows)
 
 
+def ablation_rows(results: dict) -> str:
+    """Return the same as Python, for the drawing in chapter 6."""
+    lines = ["rows = ["]
+    for name, (training, label) in ROWS.items():
+        names = [seeded(name, seed) for seed in SEEDS]
+        runs = [results[n] for n in names if n in results]
+        if not runs:
+            continue
+        pq, ap = (
+            ", ".join(f"{run[key]:.3f}" for run in runs)
+            for key in ("pq", "box_ap")
+        )
+        lines.append(f'    ("{training}", "{label}",')
+        lines.append(f"     [{pq}], [{ap}]),")
+    return "\n".join([*lines, "]"])
+
+
 def nuclei_table(results: dict) -> str:
     """Return the table of chapter 7's micrograph, Markdown.
 
@@ -446,14 +466,16 @@ def ranged(values: list[float], digits: int) -> str:
 
 
 def write_readme() -> None:
-    """Put the tables between the marks in the README and the chapters."""
-    for name, (mark, function) in MARKS.items():
+    """Put what was measured into the README and into chapter 6."""
+    for name, first, last, function in PLACES:
         path = ROOT / name
         text = path.read_text("utf-8")
-        head, begin, rest = text.partition(f"<!-- {mark} -->")
-        _, end, tail = rest.partition(f"<!-- /{mark} -->")
+        head, begin, rest = text.partition(f"{first}\n")
+        _, end, tail = rest.partition(f"{last}\n")
+        if not begin or not end:
+            sys.exit(f"{name} has no lines {first!r} and {last!r}.")
         table = globals()[function](read_results())
-        path.write_text(f"{head}{begin}\n{table}\n{end}{tail}", "utf-8")
+        path.write_text(f"{head}{begin}{table}\n{end}{tail}", "utf-8")
 
 
 def read_results() -> dict:

@@ -10,11 +10,11 @@ from html import escape
 from docutils import nodes
 from mathml import to_text
 
-LONGEST = 160  # characters
+LONGEST = 160  # characters, where the first sentence is not longer
 
 
 def description(doctree: nodes.document) -> str:
-    """Return the start of a page's first paragraph, at most LONGEST long.
+    """Return the start of a page's first paragraph, whole sentences.
 
     A lead in bold is left out: what follows it is the sentence that counts.
     """
@@ -29,13 +29,13 @@ def description(doctree: nodes.document) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return whole sentences if one fits, or else words and an ellipsis."""
+    """Return as many whole sentences as fit, but at least one."""
     if len(text) <= LONGEST:
         return text
     end = text.rfind(". ", 0, LONGEST)
-    if end > 0:
-        return text[: end + 1]
-    return text[: text.rfind(" ", 0, LONGEST)].rstrip(",;:") + "…"
+    if end < 0:
+        end = text.find(". ")
+    return text if end < 0 else text[: end + 1]
 
 
 def _text(node: nodes.Node) -> str:

@@ -1,4 +1,5 @@
-// Builds widgets.js and widgets.css into the folder given, or into dist.
+// Builds the pages' scripts and styles into the folder given, or into dist:
+// "widgets" for the live pictures, "reading" for terms and questions.
 //
 // The engine comes first: it travels as text in the pages' script, because a
 // page that is opened from a disk may start a worker from text, but not from
@@ -50,7 +51,10 @@ const engineSource = {
 
 await build({
   ...common,
-  entryPoints: ["page/widgets.ts", "page/widgets.css"],
+  entryPoints: ["widgets", "reading"].flatMap((name) => [
+    `page/${name}.ts`,
+    `page/${name}.css`,
+  ]),
   plugins: [engineSource],
   external: ["*.svg"],
   outdir: out,

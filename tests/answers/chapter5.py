@@ -149,7 +149,7 @@ freeze = Answers(
     ),
 )
 
-# 4: panoptic quality of one picture
+# 4: panoptic quality of one image
 
 
 def counted(found_map, found, true_map, true, least=0.5, reachable=False):

@@ -24,7 +24,7 @@ pq = Answers(
     edges=((lambda off: 8 / 13 + off, 0.004, 0.006),),
 )
 
-# 2: how often each phase sees each picture
+# 2: how often each phase sees each image
 
 
 def each(rate):
@@ -48,11 +48,11 @@ def times(off):
 epochs = Answers(
     right=(in_order,),
     wrong=(
-        (each(lambda p, n: p.steps / n), "more than one picture"),
+        (each(lambda p, n: p.steps / n), "more than one image"),
         (each(lambda p, n: p.steps * p.batch_size // n), "Do not round"),
         (
             each(lambda p, n: p.steps * n / p.batch_size),
-            "Count the pictures",
+            "Count the images",
         ),
         (each(lambda p, n: "three"), "a single number"),
         (each(lambda p, n: 1 / 0), "ZeroDivisionError"),

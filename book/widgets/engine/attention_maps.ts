@@ -27,8 +27,9 @@ export function attentionScores(
     for (let i = 0; i < scores.length; i++) {
       const query = i % num_queries;
       const position = Math.floor(i / num_queries);
-      to[(query * heads + head) * h * w + position] =
-        scores[i] / Math.sqrt(part);
+      to[(query * heads + head) * h * w + position] = net.padded?.[position]
+        ? Number.NEGATIVE_INFINITY
+        : scores[i] / Math.sqrt(part);
     }
   }
   return result;

@@ -8,6 +8,8 @@ import type { Tensor } from "./tensor";
 import { decoder, encoder } from "./transformer";
 import { transposed } from "./weights";
 
+const IMPOSSIBLE = -1e30; // a logit whose probability is 0
+
 export interface DetrOutput {
   pyramid: Tensor[];
   src_proj: Tensor;
@@ -22,13 +24,23 @@ export function detr(net: Network, image: Tensor): DetrOutput {
   const pyramid = backbone(net, image);
   const src_proj = linear(net, "detr.input_proj", pyramid[3]);
   net.note("src_proj", src_proj);
-  const side = src_proj.shape[1];
-  const pos = positionalEncoding(net.heap, width, side, temperature, cycles);
+  const pos = positionalEncoding(
+    net.heap,
+    width,
+    src_proj.shape[1],
+    temperature,
+    cycles,
+    net.inside,
+  );
+  if (net.changes.has("encodings")) pos.data.fill(0);
   const memory = net.note("memory", encoder(net, src_proj, pos));
   const queries = transposed(net.weights.get("detr.query_embed.weight"));
   const box_embeddings = decoder(net, queries, memory, pos);
   box_embeddings.forEach((embeddings, i) => {
     const logits = linear(net, "detr.class_embed", embeddings);
+    if (net.changes.has("no_object_ignored")) {
+      logits.part(net.config.num_classes).data.fill(IMPOSSIBLE);
+    }
     net.note(`class_logits.${i}`, logits);
     net.note(`boxes.${i}`, boxes(net, embeddings));
   });

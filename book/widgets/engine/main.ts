@@ -4,21 +4,25 @@
 // where there is none, in the page itself.  Both talk through a MessagePort.
 
 import wasm from "../product.wasm";
+import type { Change, Size } from "./changes";
 import { Network } from "./network";
 import { run } from "./panoptic_detr";
 import { Heap } from "./tensor";
 import { fromBase64 } from "./weights";
 
-/** What a page sends: first the weights, then pictures. */
+/** What the model is to look at, and what the page wants to know. */
+export interface Task {
+  pixels: Uint8ClampedArray;
+  masks: "found" | "all"; // which queries get one
+  wanted: string[]; // names of results
+  changes?: Change[];
+  size?: Size; // of the picture, if it doesn't fill its canvas
+}
+
+/** What a page sends: first the weights, then tasks. */
 export type Request =
   | { kind: "weights"; base64: string; plain: boolean }
-  | {
-      kind: "picture";
-      id: number;
-      pixels: Uint8ClampedArray;
-      masks: "found" | "all";
-      wanted: string[];
-    };
+  | { kind: "task"; id: number; task: Task };
 
 /** What the engine answers: results by name; a shape and its numbers each. */
 export type Answer =
@@ -45,11 +49,11 @@ function serve(port: MessagePort | Worker): void {
         answer({ kind: "ready", config: net.config });
       } else if (net !== undefined) {
         const before = performance.now();
-        run(net, request.pixels, request.masks);
+        const { id, task } = request;
+        run(net, task.pixels, task.masks, task.changes, task.size);
         const milliseconds = performance.now() - before;
-        const results = copies(net, request.wanted);
+        const results = copies(net, task.wanted);
         const moved = Object.values(results).map(({ data }) => data.buffer);
-        const { id } = request;
         answer({ kind: "results", id, results, milliseconds }, moved);
       }
     } catch (error) {

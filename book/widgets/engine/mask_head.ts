@@ -34,9 +34,9 @@ export function maskHead(
       weights.get(`${HEAD}.lay1.bias`),
       src_proj,
     ),
-    res4: linear(net, `${HEAD}.adapter1`, res4),
-    res3: linear(net, `${HEAD}.adapter2`, res3),
-    res2: linear(net, `${HEAD}.adapter3`, res2),
+    res4: level(net, "res4", `${HEAD}.adapter1`, res4),
+    res3: level(net, "res3", `${HEAD}.adapter2`, res3),
+    res2: level(net, "res2", `${HEAD}.adapter3`, res2),
   };
   const [, h, w] = res2.shape;
   const masks = net.heap.take(attention_maps.shape[0], h, w);
@@ -46,6 +46,18 @@ export function maskHead(
     masks.part(query).data.set(mask.data);
   }
   return masks;
+}
+
+/** What a level of the pyramid adds: nothing if it is switched off. */
+function level(
+  net: Network,
+  name: "res2" | "res3" | "res4",
+  adapter: string,
+  features: Tensor,
+): Tensor {
+  const added = linear(net, adapter, features);
+  if (net.changes.has(name)) added.data.fill(0);
+  return added;
 }
 
 /** One query's mask: its maps, enlarged with the backbone's help. */

@@ -1,5 +1,6 @@
 // What every stage works with: weights, a heap, and a place for results.
 
+import type { Change, Size } from "./changes";
 import type { Config } from "./models";
 import type { Heap, Tensor } from "./tensor";
 import { Weights } from "./weights";
@@ -9,6 +10,9 @@ export class Network {
   readonly weights: Weights;
   readonly config: Config;
   readonly results = new Map<string, Tensor>();
+  changes: ReadonlySet<Change> = new Set();
+  inside: Size = [0, 0]; // positions of the picture that are no padding
+  padded: Uint8Array | undefined; // 1 for each position that is
 
   constructor(
     readonly heap: Heap,

@@ -2,64 +2,92 @@
 
 import type { Found } from "./classes";
 
-const MIN_AREA = 4; // segments of at most this many pixels are removed
+/** How masks of one stuff class are merged, and what is too small. */
+export interface Ways {
+  /** As the paper says, or as the original's code has it: see the package. */
+  mode: "union" | "original";
+  minArea: number; // segments of at most so many pixels are removed
+}
+
+export const USUAL: Ways = { mode: "union", minArea: 4 };
 
 export interface Panoptic {
   /** For each pixel the position of its segment in `kept`, or -1. */
   map: Int8Array;
   /** The pixels of each of `kept`; 0 for what was removed or merged. */
   areas: number[];
+  /** What they were before anything was merged or removed. */
+  wanted: number[];
+  /** The position of the mask that each one is merged with, or its own. */
+  first: number[];
 }
 
 /**
  * Gives each pixel to the mask that wants it most.
  *
- * mask_logits: (N, side, side); kept: what the queries with a mask found, by
- * ascending query; isthing: whether a label is a thing.  All masks of a stuff
- * class make one segment.  The map is `size` pixels a side.
+ * masks: of each of kept, logits of side x side; kept: what their queries
+ * found; isthing: whether a label is a thing.  All masks of a stuff class
+ * make one segment.  The map is `size` pixels a side.
  */
 export function panopticSegmentation(
-  mask_logits: Float32Array,
+  masks: Float32Array[],
   side: number,
   kept: Found[],
   isthing: boolean[],
   size: number,
+  { mode, minArea }: Ways = USUAL,
 ): Panoptic {
-  const masks = kept.map(({ query }) =>
-    enlarged(
-      mask_logits.subarray(query * side * side, (query + 1) * side * side),
-      side,
-      size,
-    ),
-  );
+  const large = masks.map((mask) => enlarged(mask, side, size));
   // The first of all masks of the same stuff speaks for them.
   const first = kept.map(({ label }, i) =>
     isthing[label] ? i : kept.findIndex((other) => other.label === label),
   );
   let alive = kept.map((_, i) => i);
+  let merge = true;
+  let wanted: number[] | undefined;
   while (alive.length > 0) {
-    const map = new Int8Array(size * size);
-    const areas = kept.map(() => 0);
-    const best = masks[alive[0]].slice();
-    map.fill(alive[0]);
-    for (const i of alive.slice(1)) {
-      const mask = masks[i];
-      for (let pixel = 0; pixel < map.length; pixel++) {
-        if (mask[pixel] > best[pixel]) {
-          best[pixel] = mask[pixel];
-          map[pixel] = i;
-        }
+    let map = argmax(large, alive, size);
+    wanted ??= areasOf(map, kept.length);
+    if (merge) map = map.map((position) => first[position]);
+    const areas = areasOf(map, kept.length);
+    const left = alive.filter(
+      (i) => areas[mode === "union" ? first[i] : i] > minArea,
+    );
+    if (left.length === alive.length) return { map, areas, wanted, first };
+    alive = left; // and once more, without the tiny ones
+    // The original forgets here that it merges.  A mask that was merged into
+    // another has no pixel of its own, so it is gone by now.
+    merge = mode === "union";
+  }
+  const map = new Int8Array(size * size).fill(-1);
+  const areas = kept.map(() => 0);
+  return { map, areas, wanted: wanted ?? [], first };
+}
+
+/** For each pixel which of the masks alive has the largest logit. */
+function argmax(
+  masks: Float32Array[],
+  alive: number[],
+  size: number,
+): Int8Array {
+  const map = new Int8Array(size * size).fill(alive[0]);
+  const best = masks[alive[0]].slice();
+  for (const i of alive.slice(1)) {
+    const mask = masks[i];
+    for (let pixel = 0; pixel < map.length; pixel++) {
+      if (mask[pixel] > best[pixel]) {
+        best[pixel] = mask[pixel];
+        map[pixel] = i;
       }
     }
-    for (let pixel = 0; pixel < map.length; pixel++) {
-      map[pixel] = first[map[pixel]];
-      areas[map[pixel]]++;
-    }
-    const large = alive.filter((i) => areas[first[i]] > MIN_AREA);
-    if (large.length === alive.length) return { map, areas };
-    alive = large; // and once more, without the tiny ones
   }
-  return { map: new Int8Array(size * size).fill(-1), areas: [] };
+  return map;
+}
+
+function areasOf(map: Int8Array, count: number): number[] {
+  const areas = new Array<number>(count).fill(0);
+  for (const position of map) if (position >= 0) areas[position]++;
+  return areas;
 }
 
 /** Bilinear interpolation, as PyTorch's with align_corners=False. */

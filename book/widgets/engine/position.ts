@@ -1,5 +1,6 @@
 // Positional encodings: where in the picture a feature comes from.
 
+import type { Size } from "./changes";
 import type { Heap, Tensor } from "./tensor";
 
 // PyTorch computes the angles with 32-bit floats, and the model was trained
@@ -9,6 +10,9 @@ const f32 = Math.fround;
 /**
  * Sines and cosines of the row and of the column, at many wavelengths:
  * (width, side, side), of which the first half encodes the row.
+ *
+ * inside: the rows and columns that are no padding; the last of them has the
+ * largest angle.
  */
 export function positionalEncoding(
   heap: Heap,
@@ -16,6 +20,7 @@ export function positionalEncoding(
   side: number,
   temperature: number,
   cycles: number,
+  inside: Size,
 ): Tensor {
   const encoding = heap.take(width, side, side);
   const { data } = encoding;
@@ -27,8 +32,9 @@ export function positionalEncoding(
     const wave = channel % 2 === 0 ? Math.sin : Math.cos;
     for (let y = 0; y < side; y++) {
       for (let x = 0; x < side; x++) {
-        const place = (channel < half ? y : x) + 1;
-        const angle = f32(f32(place / f32(side + 1e-6)) * turn);
+        const last = inside[channel < half ? 0 : 1];
+        const place = Math.min((channel < half ? y : x) + 1, last);
+        const angle = f32(f32(place / f32(last + 1e-6)) * turn);
         data[(channel * side + y) * side + x] = wave(f32(angle / wavelength));
       }
     }

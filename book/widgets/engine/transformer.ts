@@ -6,12 +6,13 @@ import type { Network } from "./network";
 import { product, productOfTransposed, type Tensor } from "./tensor";
 
 const TRANSFORMER = "detr.transformer";
+const NEVER = -1e30; // a score whose weight is 0
 
 /**
  * Mixes the values for each query, with M heads.
  *
  * The weights are noted under `seen`, (M, keys, queries): the column of a
- * query sums to 1 in each head.
+ * query sums to 1 in each head.  hidden: which keys nobody may look at.
  */
 function attention(
   net: Network,
@@ -20,6 +21,7 @@ function attention(
   key: Tensor,
   value: Tensor,
   seen: string,
+  hidden?: Uint8Array,
 ): Tensor {
   const { heap, weights } = net;
   const { width, heads } = net.config;
@@ -42,11 +44,30 @@ function attention(
       return x.rows(head * part, (head + 1) * part).view(part, columns);
     };
     const scores = productOfTransposed(own(k), own(q));
+    hidden?.forEach((one, i) => {
+      if (one) scores.part(i).data.fill(NEVER);
+    });
     const look = softmax(scores, 1 / Math.sqrt(part));
     looks.part(head).data.set(look.data);
     own(mixed).data.set(product(own(v), look).data);
   }
   return linear(net, `${name}.out_proj`, mixed);
+}
+
+/**
+ * Attention along the batch instead of the positions: in a batch of one,
+ * each position sees itself alone.
+ */
+function alone(net: Network, name: string, value: Tensor): Tensor {
+  const { width } = net.config;
+  const part = (name: string) =>
+    net.weights.get(name).rows(2 * width, 3 * width);
+  const v = product(
+    part(`${name}.in_proj_weight`),
+    value,
+    part(`${name}.in_proj_bias`),
+  );
+  return linear(net, `${name}.out_proj`, v);
 }
 
 function feedForward(net: Network, name: string, x: Tensor): Tensor {
@@ -61,7 +82,9 @@ export function encoder(net: Network, src: Tensor, pos: Tensor): Tensor {
     const name = `${TRANSFORMER}.encoder.layers.${i}`;
     const where = add(x, pos); // positions go to queries and keys
     const seen = `encoder_attention.${i}`;
-    const mixed = attention(net, `${name}.self_attn`, where, where, x, seen);
+    const mixed = net.changes.has("batch_first")
+      ? alone(net, `${name}.self_attn`, x)
+      : attention(net, `${name}.self_attn`, where, where, x, seen, net.padded);
     x = layerNorm(net, `${name}.norm1`, add(x, mixed));
     x = layerNorm(net, `${name}.norm2`, add(x, feedForward(net, name, x)));
     net.note(`encoder.${i}`, x);
@@ -77,7 +100,7 @@ export function decoder(
   pos: Tensor,
 ): Tensor[] {
   const results: Tensor[] = [];
-  const places = add(memory, pos);
+  const places = net.changes.has("positions_lost") ? memory : add(memory, pos);
   let x = net.heap.take(...queries.shape);
   x.data.fill(0);
   for (let i = 0; i < net.config.decoder_layers; i++) {
@@ -99,6 +122,7 @@ export function decoder(
       places,
       memory,
       `decoder_cross_attention.${i}`,
+      net.padded,
     );
     x = layerNorm(net, `${name}.norm2`, add(x, mixed));
     x = layerNorm(net, `${name}.norm3`, add(x, feedForward(net, name, x)));

@@ -5,8 +5,9 @@ import { NAMES, SIZE } from "../engine/scenes";
 import { Chips, Report } from "./chips";
 import { css, heat } from "./colors";
 import { button, Choice, canvas, html, percent, slider } from "./dom";
-import { atEdge, FINE, Live } from "./live";
-import { drawImage, drawMap, sumOfMaps } from "./maps";
+import { FINE, Live } from "./live";
+import { drawMap, sumOfMaps } from "./maps";
+import { drawOutline } from "./outline";
 import { figure, nextScene } from "./parts";
 import { SceneView } from "./scene_view";
 
@@ -134,15 +135,7 @@ class Attention {
     const [drawing, context] = this.over;
     context.clearRect(0, 0, drawing.width, drawing.height);
     drawMap(context, map, side, 0.72);
-    const { fine, kept } = this.live.answer!;
-    const position = kept.findIndex(({ query }) => query === this.live.chosen);
-    const own = fine.map((p) => Number(p === position));
-    drawImage(
-      context,
-      FINE,
-      () => [255, 255, 255],
-      (i) => Number(atEdge(own, FINE, i)),
-    );
+    drawOutline(context, this.live);
   }
 
   /** What the picture shows, as a sentence. */

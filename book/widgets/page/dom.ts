@@ -98,20 +98,48 @@ export class Choice<T> {
   }
 }
 
-/** A slider with its label. */
+/** A slider with its label; say: its value in words, shown beside it. */
 export function slider(
   label: string,
   attributes: { min: number; max: number; step: number; value: number },
   move: (value: number) => void,
+  say?: (value: number) => string,
 ): HTMLElement {
   const input = html("input", { type: "range", ...attributes });
-  input.addEventListener("input", () => move(input.valueAsNumber));
+  const words = html("output", { class: "dl-score" });
+  const tell = () => {
+    words.textContent = say?.(input.valueAsNumber) ?? "";
+  };
+  input.addEventListener("input", () => {
+    tell();
+    move(input.valueAsNumber);
+  });
+  tell();
   return html(
     "label",
     { class: "dl-control" },
     html("span", { class: "dl-label" }, label),
     input,
+    ...(say === undefined ? [] : [words]),
   );
+}
+
+/** A button that stays down until it is pressed again. */
+export function toggle(
+  text: string,
+  on: boolean,
+  turn: (on: boolean) => void,
+): HTMLButtonElement {
+  const made = button(
+    { class: "dl-switch", "aria-pressed": String(on) },
+    () => {
+      const now = made.getAttribute("aria-pressed") !== "true";
+      made.setAttribute("aria-pressed", String(now));
+      turn(now);
+    },
+    text,
+  );
+  return made;
 }
 
 export function percent(share: number): string {

@@ -1,16 +1,14 @@
 // The page's side of the conversation with the engine.
 
 import source from "engine-source";
-import type { Answer, Request, Results } from "../engine/main";
+import type { Answer, Request, Results, Task } from "../engine/main";
 import type { Config } from "../engine/models";
+import { load, loadBeside } from "./scripts";
 
 declare global {
   var detrLiteWeights: string | undefined;
   var detrLiteServe: ((port: MessagePort) => void) | undefined;
 }
-
-// Weights and pages' script lie side by side.
-const HERE = (document.currentScript as HTMLScriptElement | null)?.src;
 
 /** What a picture gives: results by name, and how long they took. */
 export interface Run {
@@ -48,17 +46,12 @@ export class Engine {
     return new Engine(port, config);
   }
 
-  /** Shows the model a picture; wanted: the names of the results to send. */
-  run(
-    pixels: Uint8ClampedArray,
-    masks: "found" | "all",
-    wanted: string[],
-  ): Promise<Run> {
+  /** Gives the model a task. */
+  run(task: Task): Promise<Run> {
     const id = this.runs++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      const request = { kind: "picture", id, pixels, masks, wanted } as const;
-      this.port.postMessage(request satisfies Request);
+      this.port.postMessage({ kind: "task", id, task } satisfies Request);
     });
   }
 
@@ -86,7 +79,7 @@ export function engine(): Promise<Engine> {
 /** Loads the script that holds the weights. */
 async function weights(): Promise<string> {
   if (globalThis.detrLiteWeights === undefined) {
-    await load(new URL("weights.js", HERE).href);
+    await loadBeside("weights.js");
   }
   return globalThis.detrLiteWeights!;
 }
@@ -107,14 +100,4 @@ async function open(inPage: boolean): Promise<Worker | MessagePort> {
   const { port1, port2 } = new MessageChannel();
   globalThis.detrLiteServe!(port2);
   return port1;
-}
-
-function load(url: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = url;
-    script.onload = () => resolve();
-    script.onerror = () => reject(new Error(`${url} could not be loaded.`));
-    document.head.append(script);
-  });
 }

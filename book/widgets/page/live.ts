@@ -1,9 +1,15 @@
 // A beach and the model's answer to it, kept up to date.
 
+import type { Change } from "../engine/changes";
 import { bestClasses, type Found, found } from "../engine/classes";
 import type { Results } from "../engine/main";
 import type { Config } from "../engine/models";
-import { type Panoptic, panopticSegmentation } from "../engine/panoptic";
+import {
+  type Panoptic,
+  panopticSegmentation,
+  USUAL,
+  type Ways,
+} from "../engine/panoptic";
 import {
   Beach,
   CANVAS,
@@ -13,9 +19,9 @@ import {
   type Thing,
 } from "../engine/scenes";
 import { drawShore } from "./beach_drawing";
-import { type Engine, engine } from "./engine";
+import { type Engine, engine, type Run } from "./engine";
 
-const SEED = 2; // of the validation scenes: the model was not trained on them
+export const SEED = 2; // of the validation scenes: the model was not trained on them
 
 // The same mask logits, compared at more places than the model's 96 x 96
 // pixels, so that outlines are as fine as the screen.
@@ -27,9 +33,17 @@ export interface Answer {
   results: Results;
   all: Found[]; // the best class of each query
   kept: Found[]; // what was found
+  masks: Float32Array[]; // their logits
   panoptic: Panoptic; // positions in kept, 96 x 96
   fine: Int8Array; // the same, FINE x FINE
   milliseconds: number;
+}
+
+/** How the model's results are made segments; the model isn't asked. */
+export interface Reading {
+  threshold?: number; // of the probability; the model's own if there is none
+  ways?: Ways;
+  halves?: boolean; // whether two queries share each stuff
 }
 
 /** What a view of a beach does when something changes. */
@@ -40,7 +54,11 @@ export interface View {
 }
 
 /** Whether another segment begins right of a pixel of a map or below it. */
-export function atEdge(map: Int8Array, side: number, i: number): boolean {
+export function atEdge(
+  map: ArrayLike<number>,
+  side: number,
+  i: number,
+): boolean {
   const inRow = (i + 1) % side !== 0;
   const inColumn = i + side < map.length;
   return (
@@ -55,11 +73,15 @@ export class Live {
   shore: HTMLCanvasElement;
   answer: Answer | undefined;
   chosen = -1; // a query
+  masks: "found" | "all" = "found"; // which queries get one
+  readonly changes = new Set<Change>(); // what the model does otherwise
+  reading: Reading = {};
   private followed: Thing | undefined; // whose segment is looked at
   private readonly views: View[] = [];
   private stale = true; // the picture has changed since it was last sent
   private busy = false;
   private model: Engine | undefined;
+  private run: Run | undefined; // the model's last
 
   constructor(
     public scene: number,
@@ -91,6 +113,13 @@ export class Live {
     this.change();
   }
 
+  /** Switches a part of the model off or on, or a mistake on or off. */
+  set(change: Change, on: boolean): void {
+    if (on) this.changes.add(change);
+    else this.changes.delete(change);
+    this.change();
+  }
+
   /** Something on the beach was changed: draw, and ask the model. */
   change(): void {
     this.picture = this.beach.draw();
@@ -110,14 +139,24 @@ export class Live {
         this.stale = false;
         const { model, picture } = this;
         const names = ["class_logits", "boxes", "mask_logits", ...this.wanted];
-        const run = await model.run(picture.pixels, "found", names);
-        this.answer = understood(model.config, run.results, run.milliseconds);
-        this.keepChoice();
-        for (const view of this.views) view.answer?.();
+        const { pixels } = picture;
+        const { masks, changes } = this;
+        const task = { pixels, masks, wanted: names, changes: [...changes] };
+        this.run = await model.run(task);
+        this.read();
       }
     } finally {
       this.busy = false;
     }
+  }
+
+  /** Reads the model's last results, perhaps in another way. */
+  read(reading: Reading = {}): void {
+    Object.assign(this.reading, reading);
+    if (this.run === undefined) return;
+    this.answer = understood(this.model!, this.run, this.reading);
+    this.keepChoice();
+    for (const view of this.views) view.answer?.();
   }
 
   /** Looks at a query. */
@@ -179,24 +218,53 @@ export class Live {
   }
 }
 
+/** Reads an answer out of results. */
 function understood(
-  config: Config,
-  results: Results,
-  milliseconds: number,
+  { config }: Engine,
+  { results, milliseconds }: Run,
+  { threshold = config.threshold, ways = USUAL, halves = false }: Reading,
 ): Answer {
-  const { num_queries, threshold, decoder_layers } = config;
+  const { num_queries, decoder_layers } = config;
   const logits = results[`class_logits.${decoder_layers - 1}`].data;
-  const kept = found(logits, num_queries, threshold);
+  let kept = found(logits, num_queries, threshold);
   const { data, shape } = results.mask_logits;
-  const segments = (size: number) =>
-    panopticSegmentation(data, shape[1], kept, ISTHING, size);
+  const [, side] = shape;
+  let masks: Float32Array[] = kept.map(({ query }) =>
+    data.subarray(query * side * side, (query + 1) * side * side),
+  );
+  if (halves) [kept, masks] = inHalves(kept, masks, side);
+  const segments = (size: number) => {
+    const minArea = ways.minArea * (size / SIZE) ** 2;
+    const own = { ...ways, minArea };
+    return panopticSegmentation(masks, side, kept, ISTHING, size, own);
+  };
   return {
     config,
     results,
     all: bestClasses(logits, num_queries),
     kept,
+    masks,
     panoptic: segments(SIZE),
     fine: segments(FINE).map,
     milliseconds,
   };
+}
+
+/** Lets two queries share each stuff: the second has the right half. */
+function inHalves(
+  kept: Found[],
+  masks: Float32Array[],
+  side: number,
+): [Found[], Float32Array[]] {
+  const half = (mask: Float32Array, right: boolean) =>
+    mask.map((x, i) => (i % side < side / 2 === right ? x - 50 : x));
+  const stuff = kept.filter(({ label }) => !ISTHING[label]);
+  const copies = stuff.map((one) => half(masks[kept.indexOf(one)], true));
+  const all = masks.map((mask, i) =>
+    ISTHING[kept[i].label] ? mask : half(mask, false),
+  );
+  return [
+    [...kept, ...stuff],
+    [...all, ...copies],
+  ];
 }

@@ -5,14 +5,20 @@ import { agreement } from "../engine/boxes";
 import { found } from "../engine/classes";
 import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
+import { panopticQuality } from "../engine/quality";
 import { Beach, ISTHING, NAMES } from "../engine/scenes";
 import { attention } from "./attention";
 import { beach } from "./beach";
 import { CLASS_COLORS } from "./colors";
 import { html } from "./dom";
+import { encoding } from "./encoding";
 import { Engine } from "./engine";
+import { film } from "./film";
 import type { Live } from "./live";
+import { stages } from "./mask_stages";
 import { matching } from "./matching_game";
+import { panoptic } from "./panoptic_steps";
+import { quality } from "./quality_sandbox";
 import { queries } from "./queries";
 
 // For the tests, and for whoever opens the console.
@@ -27,6 +33,7 @@ const detrLite = {
   assignGreedily,
   attentionMaps,
   found,
+  panopticQuality,
   panopticSegmentation,
 };
 Object.assign(globalThis, { detrLite });
@@ -36,8 +43,13 @@ type Build = (root: HTMLElement, scene: number) => Live | undefined;
 const WIDGETS: Record<string, Build> = {
   attention,
   beach,
+  encoding,
+  film,
   matching,
+  panoptic,
+  quality,
   queries,
+  stages,
 };
 
 /** Replaces the picture by the widget, and starts the model in good time. */

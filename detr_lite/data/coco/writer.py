@@ -1,7 +1,6 @@
 """Writing COCO's panoptic format: data sets, and results for them."""
 
 import json
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +105,8 @@ class PanopticWriter:
     def close(self) -> None:
         """Write the JSON, by image id, whatever the order they came in."""
         content = {
-            "images": sorted(self._images, key=itemgetter("id")),
-            "annotations": sorted(
-                self._annotations, key=itemgetter("image_id")
-            ),
+            "images": _by_id(self._images, "id"),
+            "annotations": _by_id(self._annotations, "image_id"),
             "categories": [
                 {
                     "id": c.id,
@@ -122,6 +119,11 @@ class PanopticWriter:
         }
         text = json.dumps(content, indent=1) + "\n"
         (self.folder / "panoptic.json").write_text(text, encoding="utf8")
+
+
+def _by_id(entries: list[dict], key: str) -> list[dict]:
+    """Return entries by their image ids: numbers first, then texts."""
+    return sorted(entries, key=lambda e: (isinstance(e[key], str), e[key]))
 
 
 def write_split(split: Split, folder: Path) -> None:

@@ -130,16 +130,16 @@ def _outputs_frozen(model, when: str, hint: str) -> None:
         )
     if not torch.equal(first, second):
         raise Wrong(
-            f"{when} two calls with one picture give two answers: dropout "
+            f"{when} two calls with one image give two answers: dropout "
             f"is on. {hint}"
         )
 
 
 def exercise_4(panoptic_quality: Callable) -> str:
-    """A function that computes the PQ of one picture, without void."""
+    """A function that computes the PQ of one image, without void."""
     needs_function(panoptic_quality)
     generator = np.random.default_rng(0)
-    pictures = [
+    images = [
         # All right; an error of each kind; a match that is none, at 1/2.
         (_map("1122"), {1: 0, 2: 1}, _map("1122"), {1: 0, 2: 1}),
         (_map("1113"), {1: 0, 3: 1}, _map("1112"), {1: 0, 2: 2}),
@@ -153,10 +153,10 @@ def exercise_4(panoptic_quality: Callable) -> str:
         found = torch.where(keep, true, noise)
         labels = {i: int(generator.integers(3)) for i in range(1, 5)}
         other = labels | {1: int(generator.integers(3))}
-        pictures.append(
+        images.append(
             (found, _present(other, found), true, _present(labels, true))
         )
-    for found_map, found, true_map, true in pictures:
+    for found_map, found, true_map, true in images:
         quality = PanopticQuality(num_classes=3)
         quality.update(found_map, found, true_map, true)
         wanted = quality.compute()["pq"]
@@ -169,7 +169,7 @@ def exercise_4(panoptic_quality: Callable) -> str:
                 f"{true_map.flatten().tolist()[:8]}... with classes {true} "
                 f"the PQ is {wanted:.3f}, not {value:.3f}."
             )
-    return f"It agrees with the package on {len(pictures)} pictures."
+    return f"It agrees with the package on {len(images)} images."
 
 
 def _present(labels: dict[int, int], id_map: Tensor) -> dict[int, int]:

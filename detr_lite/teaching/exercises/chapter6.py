@@ -49,7 +49,7 @@ def exercise_1(answer) -> str:
 
 
 def exercise_2(epochs) -> str:
-    """How often each phase sees each picture."""
+    """How often each phase sees each image."""
     needs_function(epochs)
     other = Recipe(
         (Phase("boxes", 10, 8, 1e-3), Phase("masks", 30, 4, 1e-3)),
@@ -85,14 +85,14 @@ def exercise_2(epochs) -> str:
 def _epochs_hint(value: float, phase: Phase, count: int) -> str:
     right = phase.steps * phase.batch_size / count
     start = (
-        f"For {phase.steps} steps of {phase.batch_size} pictures out of "
+        f"For {phase.steps} steps of {phase.batch_size} images out of "
         f"{count} you say {value:.3g}. "
     )
     if abs(value - phase.steps / count) < 0.01 * right:
-        return start + "A step takes more than one picture."
+        return start + "A step takes more than one image."
     if value == int(right) or value == round(right):
         return start + "Do not round: an epoch may end in its middle."
-    return start + "Count the pictures of all steps together first."
+    return start + "Count the images of all steps together first."
 
 
 def exercise_3(answer) -> str:
@@ -134,7 +134,7 @@ def exercise_4(missed) -> str:
                 f"{name}: {right} of {len(sample.labels)} segments were "
                 f"missed; your function says {value:g}."
             )
-    return "Its sum over the pictures is the table's FN."
+    return "Its sum over the images is the table's FN."
 
 
 def _missed_cases():
@@ -206,7 +206,7 @@ def _truth(id_map: torch.Tensor, labels: list[int]) -> Sample:
 
 
 class Noisy(Part):
-    """The first scenes of a split, with noise on every picture.
+    """The first scenes of a split, with noise on every image.
 
     amplitude: the standard deviation of the noise, in gray levels.
     """

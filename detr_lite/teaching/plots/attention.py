@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ def extent_figure(
     how many positions it touches, and the share of the attention on these;
     categories: the classes, in the same order.
     """
-    figure = book_figure(0.33 * len(rows) + 0.9)
+    figure = book_figure(0.29 * len(rows) + 0.8)
     axis = figure.subplots()
     few, touched, on = np.array(list(rows.values())).T
     places = np.arange(len(rows))
@@ -173,7 +174,7 @@ def extent_figure(
     axis.invert_yaxis()
     axis.set(xlim=(0, None), xlabel="positions, of all h x w")
     right = axis.secondary_yaxis("right")
-    right.set_yticks(places, [f"{100 * share:.0f} %" for share in on])
+    right.set_yticks(places, percents(torch.from_numpy(on)))
     right.set_ylabel("attention on its own segment")
     for side in (axis, right):
         side.tick_params(axis="y", length=0)
@@ -189,18 +190,18 @@ def head_use_figure(shares: Tensor, categories: Sequence[Category]) -> Figure:
     A disk's area is the share, and from 1 % on it is written below.
     shares: (K, M), each row sums to 1; categories: the K classes.
     """
-    figure = book_figure(0.42 * len(categories) + 0.4)
+    figure = book_figure(0.37 * len(categories) + 0.4)
     axis = figure.subplots()
     for row, (category, own) in enumerate(
         zip(categories, shares, strict=True)
     ):
         color = np.array(category.color) / 255
-        areas = 190 * np.asarray(own)
+        areas = 150 * np.asarray(own)
         heads = np.arange(len(own))
         axis.scatter(heads, np.full(len(own), row), areas, color=color)
         axis.scatter(heads, np.full(len(own), row), 4, color=INK, zorder=0)
         for head, text in enumerate(percents(own)):
-            axis.text(head, row + 0.42, text, ha="center", va="center")
+            axis.text(head, row + 0.46, text, ha="center", va="center")
     axis.set_xticks(heads, [f"head {m}" for m in heads])
     axis.set_yticks(range(len(categories)), [c.name for c in categories])
     axis.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(categories) - 0.3, -0.6))
@@ -216,7 +217,7 @@ def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
     shares: for each kind the two mean shares of attention, 0 to 1, that
     fall on the query's own segment; the first kind is drawn at the top.
     """
-    figure = book_figure(0.42 * len(shares) + 0.9)
+    figure = book_figure(0.36 * len(shares) + 0.9)
     axis = figure.subplots()
     rows = np.arange(len(shares))
     for i, (name, color) in enumerate((("things", THINGS), ("stuff", STUFF))):

@@ -1,13 +1,22 @@
 """The encoded image: positional encodings, and what a position looks at."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from detr_lite.data.sample import Sample
+from detr_lite.teaching.plots.panels import (
+    heat_panel,
+    image_panel,
+    outline,
+    panels_figure,
+)
+from detr_lite.teaching.plots.style import book_figure
 
 # Okabe and Ito, with a line style each, for readers who see no color.
 _WAVES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", ":"))
@@ -20,7 +29,7 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     codes: (channels, positions) each, sines at the even channels and cosines
     at the odd ones, as a row of SinePositionalEncoding has them.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained", dpi=100)
+    figure = book_figure(4.2)
     axes = figure.subplots(2, len(codes), squeeze=False)
     for (above, below), code, title in zip(axes.T, codes, titles, strict=True):
         values = np.asarray(code)[0::2]
@@ -32,11 +41,11 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
                 values[number],
                 style,
                 color=color,
-                label=f"sine {number}",
+                label=f"{number}",
                 marker=".",
             )
-        above.set_title(title, fontsize=9)
-        above.set_ylim(-1.8, 1.1)
+        above.set_title(title)
+        above.set_ylim(-1.1, 1.1)
         above.set_yticks((-1, 0, 1))
         above.set_xlim(0.5, positions + 0.5)
         drawn = below.imshow(
@@ -48,14 +57,14 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
             interpolation="nearest",
             extent=(0.5, positions + 0.5, count - 0.5, -0.5),
         )
-        below.set_xlabel("column", fontsize=9)
-        for axis in (above, below):
-            axis.tick_params(labelsize=8)
-        above.legend(fontsize=8, loc="lower center", ncols=3, frameon=False)
-    axes[0, 0].set_ylabel("value", fontsize=9)
-    axes[1, 0].set_ylabel("number of the sine", fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes[1])
-    bar.ax.tick_params(labelsize=8)
+        below.set_xlabel("column")
+        above.legend(
+            loc="lower center", bbox_to_anchor=(0.5, -0.55), ncols=3,
+            columnspacing=1, handlelength=1.5, title="sine",
+        )  # fmt: skip
+    axes[0, 0].set_ylabel("value")
+    axes[1, 0].set_ylabel("number of the sine")
+    figure.colorbar(drawn, ax=axes[1])
     return figure
 
 
@@ -68,7 +77,7 @@ def seen_from_figure(
     limits: tuple[float, float] | None = None,
     gamma: float = 1.0,
 ) -> Figure:
-    """Return for each place a row: the picture, and the place's maps.
+    """Return for each place a row: the image, and the place's maps over it.
 
     The segment that a place lies on is outlined.
 
@@ -77,47 +86,38 @@ def seen_from_figure(
     most; a gamma below 1 spreads its dark end.
     """
     low, high = limits or (0, max(float(m.max()) for row in maps for m in row))
-    scale = PowerNorm(gamma, low, high)
-    rows, columns = len(places), 1 + len(titles)
-    figure = Figure(
-        figsize=(7, min(4, 0.3 + 6 / columns * rows)),
-        layout="constrained",
-        dpi=100,
-    )
-    axes = figure.subplots(rows, columns, squeeze=False)
+    norm = PowerNorm(gamma, low, high, clip=True)
+    panels = []
+    for place, own in zip(places, maps, strict=True):
+        panels.append(partial(_seen_from, sample, place, own[0].shape))
+        for values in own:
+            panels.append(
+                partial(
+                    _seen_from, sample, place, values.shape,
+                    heat=values, norm=norm,
+                )
+            )  # fmt: skip
+    names = ["image", *titles]
+    return panels_figure(panels, names, len(names), bar=(norm, label))
+
+
+def _seen_from(
+    sample: Sample,
+    place: tuple[int, int],
+    shape: tuple[int, int],
+    axis: Axes,
+    heat: Tensor | None = None,
+    norm: PowerNorm | None = None,
+) -> None:
+    """Draw the image, or a map over it, with the place and its segment."""
+    if heat is None or norm is None:
+        image_panel(axis, sample.image)
+    else:
+        heat_panel(axis, sample.image, heat, norm)
     height, width = sample.id_map.shape
-    for axis_row, (y, x), own in zip(axes, places, maps, strict=True):
-        h, w = own[0].shape
-        center = (x + 0.5) / w, (y + 0.5) / h
-        at = int(center[1] * height), int(center[0] * width)
-        outline = sample.id_map == sample.id_map[at]
-        axis_row[0].imshow(
-            sample.image.permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0)
-        )
-        for axis, values in zip(axis_row[1:], own, strict=True):
-            drawn = axis.imshow(
-                np.asarray(values.detach().float()),
-                "magma",
-                norm=scale,
-                extent=(0, 1, 1, 0),
-                interpolation="nearest",
-            )
-        for axis in axis_row:
-            axis.contour(
-                (np.arange(width) + 0.5) / width,
-                (np.arange(height) + 0.5) / height,
-                outline.numpy(),
-                levels=[0.5],
-                colors="white",
-                linewidths=1,
-            )
-            for color, edge in (("black", 3), (_MARK, 1.5)):
-                axis.plot(*center, "o", mfc="none", mec=color, mew=edge, ms=6)
-            axis.set_axis_off()
-            axis.set_aspect(height / width)
-    for axis, title in zip(axes[0], ("picture", *titles), strict=True):
-        axis.set_title(title, fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
-    bar.set_label(label, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    return figure
+    (y, x), (h, w) = place, shape
+    center = (x + 0.5) / w * width, (y + 0.5) / h * height
+    number = sample.id_map[int(center[1]), int(center[0])]
+    outline(axis, (sample.id_map == number).numpy())
+    for color, edge in (("black", 3), (_MARK, 1.5)):
+        axis.plot(*center, "o", mfc="none", mec=color, mew=edge, ms=6)

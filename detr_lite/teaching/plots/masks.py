@@ -18,6 +18,7 @@ from detr_lite.data.sample import Sample
 from detr_lite.inference.drawing import anchor
 from detr_lite.inference.results import Prediction
 from detr_lite.losses import focal_loss
+from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.plots.panels import (
     box,
     heat_panel,
@@ -293,31 +294,57 @@ def argmax_figure(prediction: Prediction, mask_logits: Tensor) -> Figure:
 def quality_figure(
     true: Tensor,
     found: Tensor,
-    ious: Sequence[float],
+    answers: Sequence[Sequence[int]],
     names: Sequence[str],
     categories: Categories,
 ) -> Figure:
-    """Return a small truth and an answer, their matches and IoUs beside.
+    """Return a small truth and answers to it: what is a TP, an FP, an FN.
 
-    true, found: (H, W) positions among the names; the names are classes'.
+    true, found: (H, W) positions of segments; a true one is of the class
+    with its position among the names.  answers: for each answer the
+    position of the class of each found segment.
     """
     color_of = {c.name: np.array(c.color) / 255 for c in categories}
     colors = np.array([color_of[name] for name in names])
-    figure = book_figure(2.2)
-    left, right, table = figure.subplots(1, 3)
-    for axis, map_, title in ((left, true, "true"), (right, found, "found")):
-        height, width = map_.shape
-        axis.imshow(colors[map_.numpy()], extent=(0, width, height, 0))
-        axis.set_title(title)
-        axis.grid(visible=True, color="white", linewidth=1)
-        axis.set(xticks=range(width + 1), yticks=range(height + 1))
-        axis.tick_params(length=0, labelleft=False, labelbottom=False)
-    for row, (name, iou) in enumerate(zip(names, ious, strict=True)):
-        y = 1 - (row + 0.7) / (len(names) + 0.4)
-        kind = "TP" if iou > 0.5 else "FP and FN"
-        table.add_patch(Rectangle((0, y - 0.06), 0.14, 0.12, fc=colors[row]))
-        words = f"{name}: IoU {iou:.2f}, {kind}"
-        table.text(0.2, y, words, va="center", fontsize=8.5)
-    table.set(xlim=(0, 1), ylim=(0, 1))
-    table.set_axis_off()
+    figure = book_figure(2.4)
+    first, *others = figure.subplots(1, 1 + len(answers))
+    _squares(first, true, colors)
+    first.set_title("truth")
+    for number, name in enumerate(names):
+        _write(first, true == number, name)
+    for axis, labels in zip(others, answers, strict=True):
+        _squares(axis, found, colors[list(labels)])
+        missed = dict(enumerate(names))
+        for number, called in enumerate(labels):
+            mine, theirs = found == number, true == called
+            iou = ((mine & theirs).sum() / (mine | theirs).sum()).item()
+            _write(axis, mine, f"TP {iou:.2f}" if iou > 0.5 else "FP")
+            if iou > 0.5:
+                missed.pop(called)
+        quality = PanopticQuality(len(names))
+        segments = {i + 1: label for i, label in enumerate(labels)}
+        truth = {i + 1: i for i in range(len(names))}
+        quality.update(found + 1, segments, true + 1, truth)
+        axis.set_title(f"PQ {quality.compute()['pq']:.3f}")
+        axis.set_xlabel("".join(f"FN: {name}" for name in missed.values()))
     return figure
+
+
+def _squares(axis: Axes, segments: Tensor, colors: np.ndarray) -> None:
+    """Draw pixels as squares, and white lines between segments."""
+    ids = segments.numpy()
+    height, width = ids.shape
+    axis.imshow(colors[ids], extent=(0, width, height, 0))
+    rows, columns = np.nonzero(ids[:, 1:] != ids[:, :-1])
+    axis.vlines(columns + 1, rows, rows + 1, colors="white", lw=2)
+    rows, columns = np.nonzero(ids[1:] != ids[:-1])
+    axis.hlines(rows + 1, columns, columns + 1, colors="white", lw=2)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _write(axis: Axes, mask: Tensor, text: str) -> None:
+    """Write a word in the middle of a segment's lowest row of pixels."""
+    row = int(mask.any(1).nonzero().max())
+    columns = mask[row].nonzero().float()
+    label(axis, columns.mean().item() + 0.5, row + 0.5, text)

@@ -81,6 +81,8 @@ def heat_bar(
     )
     bar.ax.set_facecolor("#222222")
     bar.outline.set_visible(False)
+    ticks = np.asarray(norm.inverse(np.linspace(0, 1, 5)))
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bar.set_label(label)
 
 

@@ -1,11 +1,9 @@
 """The pipeline picture: from pixels to segments, drawn as SVG.
 
-On the book's first page the drawing is a part of the page, and the site's
-style sheet gives colors to the classes used here, which follow the light or
-the dark theme.  In a notebook it stands alone and brings its own.
+It is a part of the book's first page, whose style sheet gives colors to the
+classes used here, which follow the light or the dark theme.
 """
 
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
@@ -27,16 +25,6 @@ BOXES = {
     "argmax": (670, "Pixelwise argmax", "over the queries"),
     "panoptic": (736, "Panoptic segmentation", "H x W"),
 }
-STYLE = """
-text { font-family: sans-serif; font-size: 12px; fill: #555; }
-.title { font-size: 14px; fill: #111; }
-.number { font-size: 20px; font-weight: bold; }
-.box, .level { fill: #fff; stroke: #777; }
-.line { fill: none; stroke: #777; }
-.tip { fill: #777; }
-.stage { fill: #f1f1f4; }
-.stage.lit { fill: #fff3d6; stroke: #b35900; stroke-width: 2.5; }
-"""
 LEVELS = ("Res2", "Res3", "Res4", "Res5")
 # First row, last row, question: the tinted stages behind the boxes.
 STAGES = (
@@ -194,23 +182,3 @@ def _escape(text: str) -> str:
     """Return the text for SVG, with times signs between sizes."""
     text = text.replace("1x1", f"1{TIMES}1").replace(" x ", f" {TIMES} ")
     return escape(text)
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The pipeline picture in a notebook, as an SVG that stands alone.
-
-    lit: the number of the question whose stage stands out.
-    """
-
-    lit: int
-
-    def _repr_svg_(self) -> str:
-        svg = pipeline_svg(str(self.lit))
-        head, _, rest = svg.partition("<title")
-        size = f'xmlns="http://www.w3.org/2000/svg" width="{WIDTH}"'
-        head = head.replace("<svg", f"<svg {size}")
-        return (
-            f"{head}<style>{STYLE}</style>\n"
-            f'<rect width="100%" height="100%" fill="#fff"/>\n<title{rest}'
-        )

@@ -1,15 +1,25 @@
 """Training: the curves of a run, and what its model gets wrong."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from detr_lite.inference.results import Prediction
+from detr_lite.teaching.plots.panels import (
+    image_panel,
+    panels_figure,
+    segments_panel,
+)
+from detr_lite.teaching.plots.style import INK, book_figure
+
 LOSS_COLORS = {  # safe for color-blind readers
-    "loss": "#000000",
+    "loss": INK,
     "class": "#0072B2",
     "l1": "#D55E00",
     "giou": "#009E73",
@@ -17,8 +27,18 @@ LOSS_COLORS = {  # safe for color-blind readers
     "dice": "#E69F00",
 }
 BAR_COLORS = ("#0072B2", "#E69F00", "#009E73")
-_LEGEND = {"fontsize": 8, "loc": "upper center", "frameon": False}
-_CENTERED = {"ha": "center", "va": "center", "fontsize": 8}
+_LEGEND = {"loc": "upper center", "columnspacing": 1, "handlelength": 1.3}
+_CENTERED = {"ha": "center", "va": "center", "fontsize": 8.5}
+SHARES = LinearSegmentedColormap.from_list(
+    "shares",
+    [
+        (0.0, "#0072B200"),  # the page, where there is nothing
+        (0.02, "#0072B21a"),
+        (0.5, "#0072B240"),
+        (0.7, "#0072B2"),
+        (1.0, "#0072B2"),
+    ],
+)
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
@@ -33,7 +53,7 @@ def curves_figure(log: Sequence[dict]) -> Figure:
     log: the lines of log.jsonl, or as many as there are so far.
     """
     phases = list(dict.fromkeys(line["phase"] for line in log))
-    figure = Figure(figsize=(7, 3), layout="constrained", dpi=100)
+    figure = book_figure(3.2)
     *panels, last = figure.subplots(1, len(phases) + 1)
     before = 0
     for axis, phase in zip(panels, phases, strict=True):
@@ -57,13 +77,10 @@ def curves_figure(log: Sequence[dict]) -> Figure:
         before += lines[-1]["step"]
     last.set(title="AP and PQ", xlabel="step of the run", ylim=(0, 1))
     for axis in (*panels, last):
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(9)
-        axis.tick_params(which="both", labelsize=8)
         if axis.get_yscale() == "log":
             axis.yaxis.set_minor_formatter(NullFormatter())
         if axis.lines:  # below the panel, where it hides no point
-            axis.legend(ncols=2, bbox_to_anchor=(0.5, -0.22), **_LEGEND)
+            axis.legend(ncols=2, bbox_to_anchor=(0.5, -0.25), **_LEGEND)
     return figure
 
 
@@ -80,12 +97,16 @@ def failures_figure(
     sizes: the groups of the right panel; missed: for each model the share
     of each group, 0 to 1, that was not found or has a wrong name.
     """
-    figure = Figure(figsize=(7, 3.6), layout="constrained", dpi=100)
-    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    figure = book_figure(6.4)
+    left, right = figure.subplots(2, 1, height_ratios=(1.7, 1))
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    left.imshow(share, "Blues", vmin=0, vmax=1, aspect="auto")
+    left.imshow(share, SHARES, vmin=0, vmax=1, aspect="auto")
+    left.set_xticks(np.arange(-0.5, len(names) + 1), minor=True)
+    left.set_yticks(np.arange(-0.5, len(names)), minor=True)
+    left.grid(which="minor")
+    left.tick_params(which="both", length=0)
     for row, column in np.argwhere(confusion):
-        color = "white" if share[row, column] > 0.5 else "black"
+        color = "white" if share[row, column] > 0.5 else INK
         text = str(confusion[row, column])
         left.text(column, row, text, color=color, **_CENTERED)
     left.set_xticks(range(len(names) + 1), [*names, "nothing"], rotation=90)
@@ -98,37 +119,84 @@ def failures_figure(
     right.set_xticks(range(len(sizes)), sizes)
     right.set(title="share missed", xlabel="visible pixels", ylim=(0, None))
     right.legend(ncols=2, bbox_to_anchor=(0.5, -0.2), **_LEGEND)
-    for axis in (left, right):
-        axis.title.set_fontsize(9)
-        axis.xaxis.label.set_fontsize(9)
-        axis.yaxis.label.set_fontsize(9)
-        axis.tick_params(labelsize=8)
     return figure
 
 
-class LiveCurves:
-    """Draws the curves again at each report; for a notebook.
+def steps_figure(prediction: Prediction) -> Figure:
+    """Return an image and what a trained model makes of it."""
+    return panels_figure(
+        [
+            partial(image_panel, image=prediction.image),
+            partial(segments_panel, result=prediction, scores=False),
+        ],
+        ["image", "panoptic segmentation"],
+        columns=2,
+    )
 
-    Give its `watch` to `train`.
+
+def cases_figure(
+    rows: Mapping[str, Sequence[Prediction]], titles: Sequence[str]
+) -> Figure:
+    """Return scenes in columns: the images, and a row for each answer.
+
+    rows: for each answer a prediction of each scene.
     """
+    first = next(iter(rows.values()))
+    panels = [partial(image_panel, image=one.image) for one in first]
+    for found in rows.values():
+        panels += [
+            partial(segments_panel, result=one, scores=False) for one in found
+        ]
+    return panels_figure(
+        panels, titles, columns=len(titles), rows=["image", *rows]
+    )
 
-    def __init__(self):
-        self._lines: list[dict] = []
-        self._handle = None
 
-    def watch(self, progress) -> None:
-        """Add a report of training to the drawing."""
-        from IPython.display import display
+def ablations_figure(
+    rows: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+) -> Figure:
+    """Return PQ and box AP of trainings: a dot for each seed, and the range.
 
-        self._lines.append(
-            {
-                "phase": progress.phase,
-                "step": progress.step,
-                **(progress.losses or progress.metrics),
-            }
-        )
-        figure = curves_figure(self._lines)
-        if self._handle is None:
-            self._handle = display(figure, display_id=True)
-        else:
-            self._handle.update(figure)
+    rows: how it was trained, what, and the PQ and box AP of each seed.
+    Trainings of one kind, up to a comma, make a group, below its name; a
+    line goes down from the mean of the first of a group.
+    """
+    lines: list[tuple | None] = []
+    names: list[str] = []
+    for row in rows:
+        kind = row[0].partition(", ")[0]
+        if kind not in names:
+            lines.append(None)
+            names.append(kind)
+        lines.append(row)
+        names.append(row[1])
+    figure = book_figure(0.27 * len(lines) + 0.8)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (key, title, column) in zip(
+        axes, (("pq", "PQ", 2), ("box_ap", "box AP", 3)), strict=True
+    ):
+        color, style = METRIC_STYLES[key]
+        heads = [i for i, row in enumerate(lines) if row is None]
+        for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
+            first = float(np.mean(lines[head + 1][column]))
+            span = (head + 0.6, end - 0.6)
+            axis.plot((first, first), span, ":", color=INK, lw=1)
+        for place, row in enumerate(lines):
+            if row is None:
+                continue
+            values = row[column]
+            ends = (min(values), max(values))
+            axis.plot(ends, (place, place), color=color, lw=1.5)
+            dots = {"markersize": 4.5, "markeredgecolor": "none"}
+            at = [place] * len(values)
+            axis.plot(values, at, style[0], color=color, alpha=0.75, **dots)
+        axis.set_title(title)
+        axis.grid(visible=True, axis="x")
+        axis.margins(x=0.08)
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+    axes[0].set_yticks(range(len(names)), names)
+    for text, row in zip(axes[0].get_yticklabels(), lines, strict=True):
+        text.set_fontweight("bold" if row is None else "normal")
+    axes[0].invert_yaxis()
+    return figure

@@ -1,0 +1,101 @@
+"""Figures of a training and of its failures, read back."""
+
+import numpy as np
+import pytest
+import torch
+
+from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
+from detr_lite.inference.results import Prediction
+from detr_lite.panoptic import Segment
+from detr_lite.teaching.plots import training
+from detr_lite.teaching.plots.style import WIDTH
+
+ROWS = [
+    ("short", "all", [0.5, 0.7], [0.4, 0.6]),
+    ("short", "without a part", [0.3], [0.2]),
+    ("long", "all", [0.9], [0.8]),
+    ("long, from there", "without a part", [0.85], [0.75]),
+]
+
+
+@pytest.fixture
+def prediction():
+    """Sky above, and a ball below."""
+    id_map = torch.ones(40, 40, dtype=torch.int32)
+    id_map[20:] = 2
+    segments = tuple(
+        Segment(number, label, 0.9, 800, number, (0.5, 0.5, 1, 1))
+        for number, label in ((1, SKY), (2, BALL))
+    )
+    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
+    return Prediction(image, id_map, segments, SCENE_CATEGORIES, None)
+
+
+def colors(axis, row):
+    """Return the color at a row of what an axis shows."""
+    return tuple(np.asarray(axis.images[0].get_array())[row, 20])
+
+
+def test_an_image_stands_beside_its_named_segments(prediction):
+    image, answer = training.steps_figure(prediction).axes
+    assert colors(image, 5) == (128, 128, 128)
+    assert colors(answer, 5) == SCENE_CATEGORIES[SKY].color
+    assert colors(answer, 30) == SCENE_CATEGORIES[BALL].color
+    assert [text.get_text() for text in answer.texts] == ["sky", "ball"]
+
+
+def test_scenes_are_columns_and_answers_rows(prediction):
+    rows = {"truth": [prediction] * 2, "found": [prediction] * 2}
+    figure = training.cases_figure(rows, ["best", "worst"])
+    axes = np.array(figure.axes).reshape(3, 2)
+    assert [axis.get_title() for axis in axes[0]] == ["best", "worst"]
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["image", *rows]
+    assert colors(axes[0, 1], 30) == (128, 128, 128)
+    for axis in axes[1:].flat:
+        assert colors(axis, 30) == SCENE_CATEGORIES[BALL].color
+
+
+def test_each_seed_is_a_mark_and_the_seeds_have_a_range():
+    figure = training.ablations_figure(ROWS)
+    quality, boxes = figure.axes
+    names = [text.get_text() for text in quality.get_yticklabels()]
+    assert names == [
+        "short", "all", "without a part", "long", "all", "without a part",
+    ]  # fmt: skip
+    for axis, column in ((quality, 2), (boxes, 3)):
+        marks = [x for x in axis.lines if x.get_marker() not in ("None", "")]
+        drawn = [sorted(mark.get_xdata()) for mark in marks]
+        assert drawn == [sorted(row[column]) for row in ROWS]
+        ends = [x for x in axis.lines if x.get_linestyle() == "-"]
+        assert list(ends[0].get_xdata()) == sorted(ROWS[0][column])
+        for mark, place in zip(marks, (1, 2, 4, 5), strict=True):
+            assert set(mark.get_ydata()) == {place}
+
+
+def test_a_line_goes_down_from_the_mean_of_each_groups_first():
+    quality, _ = training.ablations_figure(ROWS).axes
+    dotted = [x for x in quality.lines if x.get_linestyle() == ":"]
+    assert [x.get_xdata()[0] for x in dotted] == pytest.approx([0.6, 0.9])
+    first, second = (x.get_ydata() for x in dotted)
+    assert first[0] < 1 < 2 < first[1] < 3
+    assert second[0] < 4 < 5 < second[1]
+
+
+def test_where_nothing_was_found_the_table_shows_the_page():
+    confusion = np.array([[8, 1, 1], [0, 5, 0]])
+    figure = training.failures_figure(
+        confusion, ("a", "b"), ("all",), {"one": (0.1,)}
+    )
+    table = figure.axes[0].images[0]
+    opacity = table.cmap(table.norm(table.get_array()))[..., 3]
+    assert (opacity[confusion == 0] == 0).all()
+    assert (opacity[confusion > 0] > 0).all()
+
+
+def test_figures_are_as_wide_as_the_column(prediction):
+    for figure in (
+        training.steps_figure(prediction),
+        training.ablations_figure(ROWS),
+    ):
+        assert figure.get_figwidth() == WIDTH
+        assert figure.get_facecolor()[3] == 0
