@@ -77,8 +77,8 @@ lint:
 SLOW = address bench* book build cli colab environment exercises export \
     faults fuzz grouping handed_on layouts loading pages panoptic_original \
     panoptic_quality parity* phases photographs plain_loop plots* processes \
-    recipe_files run_seams saving shipped site train_command training training_film \
-    widgets* workflows
+    recipe_files run_seams saving shipped site template train_command training \
+    training_film widgets* workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \

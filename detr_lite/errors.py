@@ -14,7 +14,7 @@ class DetrLiteError(Exception):
 
 
 class ImageError(DetrLiteError):
-    """A picture cannot be read or used."""
+    """An image cannot be read or used."""
 
 
 class DataError(DetrLiteError):

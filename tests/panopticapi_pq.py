@@ -25,7 +25,7 @@ def to_ids(colors):
 
 
 def segments_info(id_map, labels, crowd=()):
-    """Return the list that a panoptic JSON file has for a picture."""
+    """Return the list that a panoptic JSON file has for an image."""
     return [
         {
             "id": number,
@@ -38,7 +38,7 @@ def segments_info(id_map, labels, crowd=()):
 
 
 def count(table, found_ids, found_info, true_ids, true_info):
-    """Add one picture to table: (K, 4), sum of IoU, TP, FP, FN.
+    """Add one image to table: (K, 4), sum of IoU, TP, FP, FN.
 
     The maps: (H, W) uint32 ids.
     """

@@ -12,7 +12,7 @@ WIDTH, HEADS = 16, 4
 
 @pytest.fixture
 def inputs():
-    """Two pictures with 3 embeddings, the second padded to 4 x 5."""
+    """Two images with 3 embeddings, the second padded to 4 x 5."""
     mask = torch.zeros(2, 4, 5, dtype=torch.bool)
     mask[1, 2:], mask[1, :, 3:] = True, True
     embeddings = torch.randn(2, 3, WIDTH, dtype=torch.float64)

@@ -41,7 +41,7 @@ def part(sample, sides, seed):
 
 @pytest.fixture
 def coded():
-    """A picture whose colors say the place and whose ids follow it."""
+    """An image whose colors say the place and whose ids follow it."""
     y, x = torch.meshgrid(torch.arange(40), torch.arange(60), indexing="ij")
     id_map = (1 + y // 10 * 6 + x // 10).int()
     ids = torch.arange(1, 25)

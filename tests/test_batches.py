@@ -1,4 +1,4 @@
-"""Which pictures make up a step, and that loading them changes nothing."""
+"""Which images make up a step, and that loading them changes nothing."""
 
 from collections import Counter
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_micro_batches_are_the_pictures_of_the_batch(scenes):
 
 
 def widths(batch):
-    """Return the width of each picture of a batch."""
+    """Return the width of each image of a batch."""
     return tuple(sample.id_map.shape[1] for sample in batch.samples)
 
 
@@ -112,7 +112,7 @@ def test_both_shapes_have_their_share_of_any_number_of_steps(scenes):
         for group in (PORTRAITS, set(range(8)) - PORTRAITS):
             counts = [seen[i] for i in group]
             assert max(counts) - min(counts) <= 1
-    # 60 steps of 2 pictures show each of 8 pictures 15 times, or nearly.
+    # 60 steps of 2 images show each of 8 images 15 times, or nearly.
     assert set(seen.values()) <= {14, 15, 16}
 
 
@@ -221,7 +221,7 @@ def test_what_is_wrong_with_a_picture_is_said_as_without_workers(scenes):
 
 
 def test_cocos_transform_makes_batches_for_any_step(scenes):
-    """Of pictures of different sizes, some of which may have no segment."""
+    """Of images of different sizes, some of which may have no segment."""
     transform = TrainTransform((48, 64, 80), 100, (40, 60), (16, 40))
     run = order(scenes, 4, transform=transform)
     sides = set()

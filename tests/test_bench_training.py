@@ -59,7 +59,7 @@ def test_the_benchmark_runs_on_a_small_model(
 
 
 def test_hours_by_hand(bench):
-    """Two pictures in half a second: 300 times 118,287 take 2,464 hours."""
+    """Two images in half a second: 300 times 118,287 take 2,464 hours."""
     row = bench.Row("boxes", 8, 9, 2, "cpu", bench.Engine(), 1, True)
     line = bench.table([(row, {"seconds": 0.5, "gib": 1.0})]).splitlines()[-1]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]

@@ -161,13 +161,13 @@ def _other_picture(notebook):
         (_stderr, "wrote to stderr"),
         (_timing, "holds times of execution"),
         (_no_alt, "has no alt text"),
-        (_two_pictures, "has two pictures"),
+        (_two_pictures, "has two images"),
         (_large, "more than 2000000 bytes"),
-        (_other_picture, "is not the picture"),
+        (_other_picture, "is not the image"),
     ],
 )
 def test_a_changed_notebook_is_noticed(copy, capsys, change, words):
-    # The picture that other pages show is chapter 6's.
+    # The image that other pages show is chapter 6's.
     edit(copy, change, "06*" if change is _other_picture else "01*")
     assert weave.main(["--check", "--book", str(copy)]) == 1
     assert words in capsys.readouterr().err
@@ -264,7 +264,7 @@ def test_prose_reads_the_same_everywhere(path):
         # Directives and roles are MyST's alone: Colab shows them raw.
         assert not re.search(r"^(`{3,}|:{3,})\{", source, re.MULTILINE)
         assert not re.search(r"\{[a-z:-]+\}`", source)
-        # A picture by address would be asked from another host.
+        # An image by address would be asked from another host.
         assert not re.search(r"!\[[^]]*\]\(https?:", source)
         assert "{COLAB}" not in source
 
@@ -305,7 +305,7 @@ def test_solutions_compile(path):
 
 
 def drawn(pixels):
-    """Return a cell's outputs that hold one picture."""
+    """Return a cell's outputs that hold one image."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
@@ -330,7 +330,7 @@ def test_pictures_are_compared_with_the_stored_ones():
     html["data"]["text/html"] = f'<img src="data:image/png;base64,{text}"/>'
     assert "5.00 gray" in pictures.difference([html], drawn(page))
     assert "stored one" in pictures.difference(drawn(page[1:]), drawn(page))
-    assert "0 pictures were drawn" in pictures.difference([], drawn(page))
+    assert "0 images were drawn" in pictures.difference([], drawn(page))
 
 
 def test_a_changed_picture_is_noticed_unless_it_varies(tmp_path):

@@ -40,7 +40,7 @@ def painted(folder, rows, columns, color, name="000000.png"):
 def test_a_sound_data_set_has_figures_and_no_problem(folder, scenes):
     report = check_folder(folder)
     assert report.problems == []
-    assert report.pictures == 4
+    assert report.images == 4
     counts = [len(scenes[i].labels) for i in range(4)]
     assert report.classes.total() == sum(counts)
     assert report.most[0] == max(counts)
@@ -64,14 +64,14 @@ def test_every_problem_is_listed_by_file_and_segment(folder):
 
     edited(folder, spoil)
     painted(folder, 3, 3, (9, 9, 0), "000002.png")
-    (folder / "images" / "000003.png").write_bytes(b"no picture")
+    (folder / "images" / "000003.png").write_bytes(b"no image")
     problems = check_folder(folder).problems
     wanted = [
         "segment 0 of image 000000.png",
         "99",
         "no pixel of segment 77",
         f"000002.png shows segment {9 + 9 * 256}",
-        "000003.png is not a picture",
+        "000003.png is not an image",
     ]
     assert len(problems) == len(wanted)
     for problem, words in zip(problems, wanted, strict=True):
@@ -271,12 +271,12 @@ def test_a_folder_that_is_none_is_one_problem(tmp_path):
 def test_the_command_counts_and_fails(folder, capsys):
     assert main(["check", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "4 pictures" in out
+    assert "4 images" in out
     assert "problems 0, " in out
     (folder / "panoptic" / "000001.png").unlink()
     assert main(["check", str(folder)]) == 1
     out = capsys.readouterr().out
     assert out.count("problem: ") == 1
     assert "000001.png is missing" in out
-    assert "3 pictures" in out
+    assert "3 images" in out
     assert "problems 1, " in out

@@ -52,7 +52,7 @@ def tiny_preset(monkeypatch):
 
 @pytest.fixture
 def model_file(sure_model, tmp_path):
-    """Weights that segment every picture, if not well."""
+    """Weights that segment every image, if not well."""
     path = tmp_path / "tiny.safetensors"
     save_model(sure_model, path)
     return path
@@ -283,13 +283,13 @@ def test_a_folder_that_cannot_be_made_is_refused(
 
 
 def full_disk(monkeypatch, after):
-    """Let pictures be written, and then no more."""
+    """Let images be written, and then no more."""
     save, count = Image.Image.save, iter(range(10**6))
 
     def limited(image, target, *rest, **options):
         save(image, target, *rest, **options)
         if next(count) >= after:
-            Path(target).write_bytes(b"half a picture")
+            Path(target).write_bytes(b"half an image")
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", limited)
@@ -315,7 +315,7 @@ def test_predict_writes_what_coco_panoptic_tools_read(
     capsys, data, model_file
 ):
     run(f"predict {data}/images --model {model_file} --out found")
-    assert "3 pictures segmented" in capsys.readouterr().out
+    assert "3 images segmented" in capsys.readouterr().out
     found = CocoPanoptic(
         "found/panoptic.json", data / "images", "found/panoptic"
     )
@@ -332,7 +332,7 @@ def test_predict_writes_what_coco_panoptic_tools_read(
 def test_predict_counts_a_single_picture_as_one(capsys, data, model_file):
     picture = min((data / "images").iterdir())
     run("predict", picture, "--model", model_file, "--out", "found")
-    assert "1 picture segmented" in capsys.readouterr().out
+    assert "1 image segmented" in capsys.readouterr().out
 
 
 def test_predict_says_each_segments_score_area_and_box(data, model_file):
@@ -385,14 +385,14 @@ def test_predict_refuses_impossible_thresholds(capsys, data, threshold):
 
 
 def bad_picture(kind, data):
-    """Return a picture that cannot be segmented, and what is said of it."""
+    """Return an image that cannot be segmented, and what is said of it."""
     good = data / "images/000000.png"
     path = Path("bad.png")
     if kind == "missing":
         return path, "There is no file"
     if kind == "text":
-        path.write_text("no picture")
-        return path, "not a picture"
+        path.write_text("no image")
+        return path, "not an image"
     if kind == "cut off":
         path.write_bytes(good.read_bytes()[:2000])
         return path, "cut off"
@@ -404,7 +404,7 @@ def bad_picture(kind, data):
         return path, "20000 x 10 pixels"
     path = Path("folder")
     path.mkdir()
-    return path, "holds no picture"
+    return path, "holds no image"
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_predict_goes_on_after_a_bad_picture(capsys, data, model_file, kind):
     assert f"detr-lite: {bad} " in heard.err
     assert word in heard.err
     assert "1 could not be read" in heard.err
-    assert "3 pictures segmented" in heard.out
+    assert "3 images segmented" in heard.out
     content = json.loads(Path("found/panoptic.json").read_text())
     names = [f"{i:06}.png" for i in range(3)]
     assert [i["file_name"] for i in content["images"]] == names
@@ -485,9 +485,9 @@ def test_evaluate_writes_the_figures_as_json(capsys, data, model_file):
 def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
     command = f"evaluate --model {model_file} --data {data}"
     run(command, "--count 2")
-    assert capsys.readouterr().out.startswith("2 pictures\n")
+    assert capsys.readouterr().out.startswith("2 images\n")
     run(f"evaluate --model {model_file} --count 3")
-    assert capsys.readouterr().out.startswith("3 pictures\n")
+    assert capsys.readouterr().out.startswith("3 images\n")
     for count in (0, 4):
         words = [f"subset of {count}"]
         fails(capsys, command, f"--count {count}", words=words)
@@ -531,7 +531,7 @@ def broken(data, kind):
     """Break a data set; return what must be said of it."""
     path = data / "panoptic.json"
     content = json.loads(path.read_text())
-    if kind == "missing picture":
+    if kind == "missing image":
         (data / "images/000001.png").unlink()
         return "images/000001.png"
     if kind == "missing png":
@@ -546,7 +546,7 @@ def broken(data, kind):
     if kind == "unknown category":
         content["annotations"][0]["segments_info"][0]["category_id"] = 99
         word = "Category id 99"
-    elif kind == "no picture":
+    elif kind == "no image":
         content |= {"images": [], "annotations": []}
         word = "no image"
     elif kind == "other categories":
@@ -566,12 +566,12 @@ def broken(data, kind):
 @pytest.mark.parametrize(
     "kind",
     [
-        "missing picture",
+        "missing image",
         "missing png",
         "png of another size",
         "json cut off",
         "unknown category",
-        "no picture",
+        "no image",
         "other categories",
     ],
 )

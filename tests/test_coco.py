@@ -584,9 +584,9 @@ def test_a_subset_shows_one_of_the_categories(tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"count": 3}, "2 such pictures; a subset of 3"),
+        ({"count": 3}, "2 such images; a subset of 3"),
         ({"count": 0}, "a subset of 0"),
-        ({"categories": []}, "0 such pictures"),
+        ({"categories": []}, "0 such images"),
         ({"categories": ["whale"]}, "no class 'whale'; there are ball,"),
     ],
 )

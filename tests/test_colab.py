@@ -87,7 +87,7 @@ def run(path: Path, python: Path, repository: Path, place: Path) -> str:
     (kernel / "kernel.json").write_text(json.dumps(spec))
     notebook, compared = notebook_of(path)
     nbformat.write(notebook, work / path.name)
-    shutil.copy(ROOT / "book" / "conftest.py", work)  # it compares pictures
+    shutil.copy(ROOT / "book" / "conftest.py", work)  # it compares images
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "--color=no",

@@ -30,7 +30,7 @@ def square(x, y, side):
 
 @pytest.fixture
 def content(tmp_path, monkeypatch):
-    """One picture: sky above, sea below, a strip of void, three cats."""
+    """One image: sky above, sea below, a strip of void, three cats."""
     monkeypatch.chdir(tmp_path)
     for name in ("photos", "labels"):
         (tmp_path / name).mkdir()

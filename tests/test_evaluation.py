@@ -201,7 +201,7 @@ class Oracle(nn.Module):
         return self(images, padding_mask).detection
 
     def answer(self):
-        """Return class logits, boxes and mask logits of the next picture."""
+        """Return class logits, boxes and mask logits of the next image."""
         sample = self.split[self.next]
         self.next += 1
         logits = torch.zeros(9, 9)
@@ -230,7 +230,7 @@ def test_a_model_that_knows_the_answers_scores_one(scenes):
 
 
 class TwoSizes(Part):
-    """The second of two pictures is wider than the first, by void."""
+    """The second of two images is wider than the first, by void."""
 
     def __getitem__(self, index):
         sample = super().__getitem__(index)
@@ -261,7 +261,7 @@ def test_one_missed_segment_costs_its_class_alone(scenes):
 
     def answer():
         logits, boxes, masks = full()
-        if oracle.next == 1:  # of the first picture, forget the last segment
+        if oracle.next == 1:  # of the first image, forget the last segment
             last = len(masks) - 1
             logits[last, :8], logits[last, 8] = 0, 20
             masks = masks[:-1]
@@ -391,7 +391,7 @@ def test_a_class_that_the_data_lack_costs_only_what_it_covers(scenes):
 
     def answer():
         logits, boxes, masks = full()
-        if oracle.next == 1:  # calls the first picture's last segment a moon
+        if oracle.next == 1:  # calls the first image's last segment a moon
             last = len(masks) - 1
             logits[last] = 0
             logits[last, MORE_CLASSES.label(99)] = 20
@@ -428,7 +428,7 @@ def test_results_are_told_and_merged_as_the_mode_says(sure_model, scenes):
 
 
 def test_a_split_that_was_counted_in_parts_is_added_up(scenes):
-    """For boxes, pictures; for PQ, sums."""
+    """For boxes, images; for PQ, sums."""
     images = [Oracle(Part(scenes, [i])).answer() for i in range(3)]
     whole, first, rest = BoxAP(8), BoxAP(8), BoxAP(8)
     for i, (logits, boxes, _) in enumerate(images):

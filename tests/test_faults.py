@@ -384,12 +384,12 @@ def test_ids_come_back_from_a_png_or_their_segments_go(balls):
     assert lost.id_map.unique().tolist() == [65536, 131072]
 
 
-# The pictures of the museum.
+# The images of the museum.
 
 
 @pytest.fixture
 def balls():
-    """Half a picture of sky, and a ball with a box; two heads each."""
+    """Half an image of sky, and a ball with a box; two heads each."""
     id_map = torch.ones(40, 40, dtype=torch.int32)
     id_map[20:] = 2
     segments = (

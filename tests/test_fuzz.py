@@ -1,6 +1,6 @@
 """Whatever files hold, they are used or refused with a sentence, and soon.
 
-Sound files are changed at random: bytes of pictures, of weights and of zips,
+Sound files are changed at random: bytes of images, of weights and of zips,
 values of JSON.  `make stress` tries 250 times as many, and new ones each
 time.
 """
@@ -386,7 +386,7 @@ def zipped(*names) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
             kind = zipfile.ZIP_DEFLATED if "b" in name else None
-            archive.writestr(name, b"picture " * 40, kind)
+            archive.writestr(name, b"image " * 40, kind)
     return buffer.getvalue()
 
 

@@ -63,7 +63,7 @@ class Reversed(WithGaps):
 
 @pytest.fixture
 def model():
-    """A model that finds something in each picture, of classes with gaps."""
+    """A model that finds something in each image, of classes with gaps."""
     config = replace(CONFIG, threshold=0.0)
     return randomized(build_model(config, GAPS)).eval()
 
@@ -85,7 +85,7 @@ def data(scenes, tmp_path):
 
 @pytest.fixture
 def coco(scenes, tmp_path):
-    """COCO's layout, whose splits have 3, 4 and 5 pictures."""
+    """COCO's layout, whose splits have 3, 4 and 5 images."""
     root = tmp_path / "coco"
     for count, name in ((3, "train2017"), (4, "val2017"), (5, "extra")):
         made = tmp_path / name
@@ -155,10 +155,10 @@ def test_a_split_that_is_named_is_the_one_that_is_used(
     coco, model_file, capsys, name, count
 ):
     assert command("check", coco, "--split", name) == 0
-    assert f"{count} pictures, " in capsys.readouterr().out
+    assert f"{count} images, " in capsys.readouterr().out
     model = ["--model", model_file]
     assert command("evaluate", "--data", coco, "--split", name, *model) == 0
-    assert f"{count} pictures\n" in capsys.readouterr().out
+    assert f"{count} images\n" in capsys.readouterr().out
 
 
 @pytest.fixture

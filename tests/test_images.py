@@ -1,4 +1,4 @@
-"""Pictures of every kind are read alike, or refused with a reason."""
+"""Images of every kind are read alike, or refused with a reason."""
 
 import io
 import re
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from detr_lite.data.images import (
-    pictures_in,
+    images_in,
     read_image,
     read_orientation,
     read_size,
@@ -21,7 +21,7 @@ from detr_lite.errors import ImageError
 
 @pytest.fixture
 def rgb():
-    """A picture of 12 x 9 pixels with no symmetry."""
+    """An image of 12 x 9 pixels with no symmetry."""
     return np.random.RandomState(0).randint(0, 256, (9, 12, 3), np.uint8)
 
 
@@ -44,7 +44,7 @@ def refused(source, *words):
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "gif"])
 def test_files_of_many_formats_are_read(tmp_path, rgb, tensor, suffix):
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     options = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(rgb).save(path, **options)
     assert torch.equal(read_image(path), tensor)
@@ -144,7 +144,7 @@ def save_with_exif(path, rgb, exif):
 def test_turned_photographs_are_set_upright(
     tmp_path, rgb, tensor, orientation, suffix
 ):
-    """The camera stored the picture turned, and EXIF says how."""
+    """The camera stored the image turned, and EXIF says how."""
     turns = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -262,8 +262,8 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix, part):
 
 def test_text_named_like_a_picture_is_refused(tmp_path):
     path = tmp_path / "text.png"
-    path.write_text("no picture")
-    refused(path, "text.png", "not a picture")
+    path.write_text("no image")
+    refused(path, "text.png", "not an image")
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -293,7 +293,7 @@ def test_arrays_with_values_out_of_range_are_refused(value):
 
 @pytest.mark.parametrize("excess", [1e-6, 0.03])
 def test_floats_a_little_beyond_1_are_no_bytes(rgb, tensor, excess):
-    """So they are where a picture was resized; as bytes they were black."""
+    """So they are where an image was resized; as bytes they were black."""
     floats = rgb / np.float32(255)
     floats[floats == floats.max()] = 1 + excess
     floats[floats == floats.min()] = -excess
@@ -343,7 +343,7 @@ def test_more_than_sixteen_bits_are_refused():
     ],
 )
 def test_what_holds_no_plain_numbers_is_refused(array):
-    refused(array, "picture")
+    refused(array, "image")
 
 
 def test_tensors_with_channels_last_are_refused(rgb):
@@ -363,7 +363,7 @@ def test_reading_copies(rgb, tensor):
 def test_a_folder_gives_its_pictures_by_name(tmp_path):
     for name in ("b.png", "a.JPG", "c.txt", "d.jfif", "._b.png", ".e.jpg"):
         (tmp_path / name).touch()
-    found = [p.name for p in pictures_in(tmp_path)]
+    found = [p.name for p in images_in(tmp_path)]
     assert found == ["a.JPG", "b.png", "d.jfif"]
 
 
@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.iterdir", refuse)
     with pytest.raises(ImageError, match=r"cannot be listed \(Permission"):
-        pictures_in(tmp_path)
+        images_in(tmp_path)
 
 
 def test_a_home_may_be_written_as_a_tilde(tmp_path, monkeypatch, rgb, tensor):
@@ -402,7 +402,7 @@ def test_whatever_pillow_raises_is_said_in_a_sentence(
 def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "c.txt").touch()
     with pytest.raises(ImageError, match=re.escape(str(tmp_path))):
-        pictures_in(tmp_path)
+        images_in(tmp_path)
 
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
@@ -421,14 +421,14 @@ def test_no_other_program_is_started(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(
         "subprocess.Popen", lambda *a, **k: pytest.fail(f"started {a}")
     )
-    refused(path, str(path), "not a picture", "PNG or JPEG")
+    refused(path, str(path), "not an image", "PNG or JPEG")
 
 
 def test_formats_without_a_suffix_of_ours_are_refused(tmp_path, rgb):
     for kind in ("PPM", "TGA", "ICO", "PCX"):
         path = tmp_path / f"{kind}.png"
         Image.fromarray(rgb).save(path, kind)
-        refused(path, str(path), "not a picture")
+        refused(path, str(path), "not an image")
 
 
 def test_a_format_counts_by_its_content_not_by_its_suffix(

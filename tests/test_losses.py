@@ -214,7 +214,7 @@ def test_mask_loss_compares_small_masks_with_full_size_segments():
 
 
 def test_padding_is_no_segments_pixel():
-    """In a padded batch, where a picture ends its masks should end too."""
+    """In a padded batch, where an image ends its masks should end too."""
     targets = joined([segmented((4, 8), [1]), segmented((8, 8), [1])])
     right = torch.full((2, 8, 8), 20.0)
     right[0, 4:] = -20

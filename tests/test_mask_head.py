@@ -29,7 +29,7 @@ def chunked(head, chunk):
 
 @pytest.fixture
 def inputs():
-    """Two pictures of 72 x 60 pixels; 3 embeddings of the first, 2 of the
+    """Two images of 72 x 60 pixels; 3 embeddings of the first, 2 of the
     second."""
     double = {"dtype": torch.float64}
     sizes = [(18, 15), (9, 8), (5, 4), (3, 2)]

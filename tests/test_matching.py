@@ -1,4 +1,4 @@
-"""Matching: the least cost of all assignments, picture by picture."""
+"""Matching: the least cost of all assignments, image by image."""
 
 from itertools import permutations
 
@@ -16,9 +16,9 @@ CLASSES = 3
 
 
 def problem(seed, queries, counts, layers=1):
-    """Return logits and boxes of random layers, and each picture's target.
+    """Return logits and boxes of random layers, and each image's target.
 
-    counts: segments of each picture.
+    counts: segments of each image.
     """
     random = torch.Generator().manual_seed(seed)
 
@@ -39,7 +39,7 @@ def problem(seed, queries, counts, layers=1):
 
 
 def match(logits, boxes, targets):
-    """Return the queries of the only layer, by picture."""
+    """Return the queries of the only layer, by image."""
     (queries,) = HungarianMatcher()(logits, boxes, joined(targets))
     assert queries.dtype == torch.int64
     counts = [len(t.labels) for t in targets]
@@ -57,7 +57,7 @@ def cost(logits, box, label, wanted):
 
 
 def table(logits, boxes, wanted) -> list[list[float]]:
-    """Return what each query of a picture costs each segment."""
+    """Return what each query of an image costs each segment."""
     return [
         [
             cost(logits[q], boxes[q], label, box).item()

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
 
-SIZE = (30, 40)  # rows and columns of a picture
+SIZE = (30, 40)  # rows and columns of an image
 
 masks = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda size: arrays(np.uint8, size, elements=st.integers(0, 1))

@@ -24,7 +24,7 @@ IS_THING = (True, False, False)
 
 
 def segment(labels, logits, mode="union", min_area=0, size=None, out=None):
-    """Segment one picture whose masks have a value for each pixel.
+    """Segment one image whose masks have a value for each pixel.
 
     Returns for each pixel its mask, -1 where there is none, the masks that
     have a segment, and their areas.
@@ -191,7 +191,7 @@ def test_result_equals_the_definition(labels, seed, mode, min_area):
 
 
 def test_padding_is_cropped_off_before_anything_is_counted():
-    """A picture in a padded batch gives what it gives alone."""
+    """An image in a padded batch gives what it gives alone."""
     alone = torch.randn(3, 6, 8)
     padded = torch.full((3, 12, 16), -5.0)
     padded[0] = 9  # the padding is all one mask's
@@ -342,7 +342,7 @@ def output(probabilities, mask_logits, image_index, query_index):
 
 @pytest.fixture
 def two_pictures():
-    """Two pictures; the first has queries 0 and 2, the second none."""
+    """Two images; the first has queries 0 and 2, the second none."""
     car, sky, none = [
         [0.7, 0.1, 0.1, 0.1],
         [0.1, 0.6, 0.2, 0.1],

@@ -27,7 +27,7 @@ def batch(scenes):
 
 
 def every_third(detection):
-    """Keep some queries, and of the second picture none."""
+    """Keep some queries, and of the second image none."""
     keep = torch.zeros_like(detection.class_logits[..., 0], dtype=torch.bool)
     keep[:, ::3] = True
     keep[1] = False
@@ -141,7 +141,7 @@ def test_queries_differ_from_each_other(tiny_model, batch):
 
 @torch.no_grad()
 def test_a_picture_gives_the_same_in_a_batch_as_alone(sure_model, batch):
-    """Pictures of one size: no padding, and so nothing may differ."""
+    """Images of one size: no padding, and so nothing may differ."""
     together = sure_model(batch.images, batch.padding_mask)
     for i in range(3):
         alone = sure_model(batch.images[i : i + 1])
@@ -235,7 +235,7 @@ def tile_model():
 def test_padding_is_invisible_to_the_detector_and_the_attention_maps(
     tile_model, scenes
 ):
-    """A padded picture gives what it gives alone.
+    """A padded image gives what it gives alone.
 
     With convolutions as the backbone this holds but for the features next
     to the padding: there a convolution that alone would see its own zeros
@@ -267,7 +267,7 @@ def test_padding_reaches_the_masks_through_group_norm_alone(
     """GroupNorm takes its mean over the padding too, as in the original.
 
     Without the norms, and without the border of the convolutions, a padded
-    picture's masks are those it has alone; with them they are not.
+    image's masks are those it has alone; with them they are not.
     """
     images, padding = padded_pair(scenes)
     head = tile_model.mask_head

@@ -29,7 +29,7 @@ def png_round_trip(colors):
 
 
 def by_the_original(class_logits, mask_logits, processed, wanted):
-    """Return [(class, area, pixels)] of one picture.
+    """Return [(class, area, pixels)] of one image.
 
     class_logits: (N, K + 1); mask_logits: (N, h, w); processed, wanted: the
     sizes (H, W) that the model saw and that the result should have.
@@ -146,7 +146,7 @@ def test_a_picture_in_a_padded_batch_gives_what_it_gives_alone(mode, seed):
     """Whatever its masks say about the padding.
 
     They are at full size: enlarging would mix the padding into the last
-    pixels of the picture, in the original too.
+    pixels of the image, in the original too.
     """
     random = np.random.RandomState(seed)
     sizes = [(8, 12), (12, 7), (5, 5)]

@@ -73,7 +73,7 @@ def test_the_full_models_agree_on_padded_batches(full_pair, sizes):
 
 @torch.no_grad()
 def test_the_full_model_answers_in_a_batch_as_alone(full_pair):
-    """An encoder that mixes pictures instead of positions fails here."""
+    """An encoder that mixes images instead of positions fails here."""
     ours, _ = full_pair
     images = torch.randn(3, 3, 97, 65)
     together = ours(images, None, keep=all_queries)
@@ -86,7 +86,7 @@ def test_the_full_model_answers_in_a_batch_as_alone(full_pair):
         )
         masks = together.mask_logits[together.image_index == i]
         close(masks, alone.mask_logits, atol=1e-4, rtol=0)
-    # Without its lower half, the upper half of the picture is seen otherwise.
+    # Without its lower half, the upper half of the image is seen otherwise.
     half = images[:1].clone()
     half[:, :, 48:] = 0
     memory = ours.detr(half).memory

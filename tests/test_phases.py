@@ -1,4 +1,4 @@
-"""A step in other precisions, in parts, and of pictures without segments."""
+"""A step in other precisions, in parts, and of images without segments."""
 
 from dataclasses import replace
 

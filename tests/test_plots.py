@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, read back from the figures and the pixels."""
+"""Images: what is drawn, read back from the figures and the pixels."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from detr_lite.teaching.plots.training import (
 
 @pytest.fixture
 def prediction():
-    """A gray picture: sky above, two balls side by side below."""
+    """A gray image: sky above, two balls side by side below."""
     id_map = torch.ones(40, 40, dtype=torch.int32)
     id_map[20:, :20], id_map[20:, 20:] = 2, 3
     segments = tuple(
@@ -123,7 +123,7 @@ def test_log_is_read_line_by_line(tmp_path):
     assert read_log(path) == [{"step": 1}, {"step": 2}]
 
 
-def test_sheet_puts_pictures_in_rows():
+def test_sheet_puts_images_in_rows():
     tiles = [Image.new("RGB", (4, 3), c) for c in ("red", "lime", "blue")]
     page = sheet(tiles, columns=2)
     assert page.size == (8, 6)

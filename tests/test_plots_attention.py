@@ -1,4 +1,4 @@
-"""Pictures of attention: what is drawn, read back from the figures."""
+"""Images of attention: what is drawn, read back from the figures."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from detr_lite.teaching.plots.style import WIDTH
 
 @pytest.fixture
 def prediction():
-    """A picture of two segments: sky on the left, a ball on the right."""
+    """An image of two segments: sky on the left, a ball on the right."""
     id_map = torch.ones(40, 40, dtype=torch.int32)
     id_map[:, 20:] = 2
     segments = tuple(

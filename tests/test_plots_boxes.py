@@ -1,4 +1,4 @@
-"""Pictures of boxes: what is drawn, read back from the figures."""
+"""Images of boxes: what is drawn, read back from the figures."""
 
 from fractions import Fraction
 

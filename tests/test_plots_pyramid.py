@@ -1,4 +1,4 @@
-"""The pyramid's pictures, and which pixels count as wrong."""
+"""The pyramid's images, and which pixels count as wrong."""
 
 import numpy as np
 import pytest

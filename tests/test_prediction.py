@@ -1,4 +1,4 @@
-"""A prediction: at the picture's own size, and it can show itself."""
+"""A prediction: at the image's own size, and it can show itself."""
 
 import io
 import sys
@@ -147,7 +147,7 @@ def test_a_prediction_shows_itself_in_a_notebook(prediction):
 
 @pytest.fixture
 def halves():
-    """A gray picture: the left half is a tent, the right half the sea."""
+    """A gray image: the left half is a tent, the right half the sea."""
     id_map = torch.ones(96, 96, dtype=torch.int32)
     id_map[:, 48:] = 2
     box = (0.5, 0.5, 1.0, 1.0)

@@ -118,7 +118,7 @@ def test_two_processes_have_the_gradients_of_one(found, scenes, name):
 
 
 def test_so_they_have_with_micro_batches_of_different_sizes(found, scenes):
-    """Three pictures a process, in micro-batches of two and of one."""
+    """Three images a process, in micro-batches of two and of one."""
     compare(found["accumulate"], scenes, "joint")
 
 
@@ -129,7 +129,7 @@ def test_micro_batches_have_the_gradients_of_the_batch(scenes, name):
 
 
 def test_two_processes_measure_what_one_does(found):
-    """To the last bit, though 4 batches of 7 pictures are no even share."""
+    """To the last bit, though 4 batches of 7 images are no even share."""
     assert repr(found["evaluations"]) == repr(evaluations(Accelerator()))
     assert [e.images for e in found["evaluations"]] == [7, 1]
     assert sum(x["tp"] for x in found["evaluations"][0].per_class.values())
@@ -169,7 +169,7 @@ def test_processes_leave_one_log_and_one_model(folder):
 
 def test_the_command_in_two_processes_speaks_once(folder):
     words = (folder / "words").read_text()
-    assert words.count("phase boxes: 1 steps of 8 pictures") == 1
+    assert words.count("phase boxes: 1 steps of 8 images") == 1
     assert words.count("The model is") == 1
     assert log_steps(folder / "tuned") == [("boxes", 1), ("masks", 1)]
     load_model(folder / "tuned/model.safetensors", device="cpu")

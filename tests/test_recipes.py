@@ -20,7 +20,7 @@ from detr_lite.training.recipes import (
 
 
 def test_the_coco_preset_is_the_papers():
-    """300 epochs of 118,287 pictures, 64 a step; then masks for 25."""
+    """300 epochs of 118,287 images, 64 a step; then masks for 25."""
     recipe = PRESETS["coco"]
     boxes, masks = recipe.phases
     assert (boxes.name, boxes.steps) == ("boxes", 554_471)
@@ -97,7 +97,7 @@ def test_rates_are_changed_together():
 
 def test_a_description_says_steps_rates_and_what_is_frozen():
     boxes, masks = describe(preset("coco"), 118_287)
-    assert "554471 steps of 64 pictures (300.0 looks at each)" in boxes
+    assert "554471 steps of 64 images (300.0 looks at each)" in boxes
     assert "learning rate 0.0001, of the backbone 1e-05" in boxes
     assert "Res2 are frozen" in boxes
     assert "46206 steps" in masks

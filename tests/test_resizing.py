@@ -1,4 +1,4 @@
-"""Sizes and pixels of resized pictures: the original's, and Pillow's."""
+"""Sizes and pixels of resized images: the original's, and Pillow's."""
 
 import random
 

@@ -191,7 +191,7 @@ def test_a_checkpoint_of_no_numbers_is_refused(scenes, tmp_path):
 def test_numbers_that_stop_being_finite_are_told_and_not_kept(
     scenes, tmp_path, monkeypatch, phase
 ):
-    """With step, pictures and layer; the last good checkpoint stays."""
+    """With step, images and layer; the last good checkpoint stays."""
     from detr_lite.training.phases import PhaseTrainer
 
     (chosen,) = (p for p in TINY.phases if p.name == phase)
@@ -303,7 +303,7 @@ Usage = namedtuple("Usage", "total used free")
 def test_workers_need_room_in_shared_memory(
     scenes, tmp_path, monkeypatch, megabytes, workers, words
 ):
-    """4 pictures of 96 x 160 pixels of 13 bytes, twice, for each worker."""
+    """4 images of 96 x 160 pixels of 13 bytes, twice, for each worker."""
     usage = Usage(0, 0, int(megabytes * 1e6))
     monkeypatch.setattr(batches.shutil, "disk_usage", lambda path: usage)
     engine = Engine(workers=workers)

@@ -17,7 +17,7 @@ from detr_lite.data.batch import (
     pad_images,
 )
 from detr_lite.data.categories import Categories, Category
-from detr_lite.data.resizing import fit_sample, resize_picture
+from detr_lite.data.resizing import fit_image, fit_sample
 from detr_lite.data.sample import Sample, flip
 from detr_lite.data.subsets import split_off
 from detr_lite.errors import DataError
@@ -171,18 +171,18 @@ def test_flip_mirrors_picture_and_segments_together():
 )
 def test_pictures_are_resized_as_the_paper_does(size, wanted):
     image = torch.zeros(3, *size, dtype=torch.uint8)
-    assert resize_picture(image, 800, 1333).shape[1:] == wanted
+    assert fit_image(image, 800, 1333).shape[1:] == wanted
 
 
 def test_a_picture_of_the_right_size_is_not_touched():
     image = torch.zeros(3, 96, 120, dtype=torch.uint8)
-    assert resize_picture(image, 96, 160) is image
+    assert fit_image(image, 96, 160) is image
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():
     stripes = torch.zeros(3, 64, 64, dtype=torch.uint8)
     stripes[..., ::2] = 200
-    small = resize_picture(stripes, 16, 32)
+    small = fit_image(stripes, 16, 32)
     assert small[..., 2:-2].float().sub(100).abs().max() <= 1
 
 
@@ -239,7 +239,7 @@ def test_split_off_leaves_each_part_a_picture(scenes):
 def test_one_picture_cannot_be_split(scenes):
     one, _ = split_off(scenes, 0.99)
     assert len(one) == 1
-    with pytest.raises(DataError, match="at least two pictures"):
+    with pytest.raises(DataError, match="at least two images"):
         split_off(one, 0.5)
 
 

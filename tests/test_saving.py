@@ -81,7 +81,7 @@ def theirs(ours, tmp_path):
 
 @torch.no_grad()
 def agree(ours, theirs):
-    """Compare everything on one picture without padding."""
+    """Compare everything on one image without padding."""
     image = torch.randn(1, 3, 160, 128)
     padding = torch.zeros(1, 160, 128, dtype=torch.bool)
     options = {"keep": all_queries} if ours.config.masks else {}

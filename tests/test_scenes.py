@@ -122,7 +122,7 @@ def test_every_class_occurs_often(validation):
 
 def test_a_segments_pixels_look_alike(validation):
     """Annotation and drawing agree: colors vary less within a segment than
-    over the picture."""
+    over the image."""
     sample = validation[0]
     pixels = sample.image.float().flatten(1)
     ids = sample.id_map.flatten()

@@ -1,4 +1,4 @@
-"""The built site: its links, pictures and headings, and how a browser sees it.
+"""The built site: its links, images and headings, and how a browser sees it.
 
 The browser is Chromium; tests/browsing.py says which.
 """
@@ -179,7 +179,7 @@ def test_links_lead_somewhere(page, site, soup):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pictures_have_alt_text(page, soup):
-    # A card's picture is silent, for the card's words say it all.
+    # A card's image is silent, for the card's words say it all.
     images = soup(f"{page}.html").select(
         "article img:not(a.chapter-card > img)"
     )
@@ -468,7 +468,7 @@ def test_icons_need_no_script_of_their_own(page, site, soup):
     assert [name for name in used if f".{name} {{ --icon" not in sheet] == []
 
 
-LIGHT = 250_000  # bytes of a page, compressed, without pictures and widgets
+LIGHT = 250_000  # bytes of a page, compressed, without images and widgets
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -482,7 +482,7 @@ def test_a_page_is_light(page, site, soup):
         for file in files
         if "widgets/" not in file
     ]
-    # Pictures within the page are figures too.
+    # Images within the page are figures too.
     bare = [re.sub(rb"data:image/[^\"']+", b"", one) for one in contents]
     total = sum(len(gzip.compress(one)) for one in bare)
     assert total < LIGHT

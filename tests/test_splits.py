@@ -1,4 +1,4 @@
-"""Views of a split: other labels, the same pictures."""
+"""Views of a split: other labels, the same images."""
 
 from dataclasses import replace
 

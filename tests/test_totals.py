@@ -15,7 +15,7 @@ ALONE = SimpleNamespace(num_processes=1)
 
 
 def batch(*counts):
-    """Return a batch of pictures with so many segments."""
+    """Return a batch of images with so many segments."""
     targets = [
         target([i % 2 for i in range(n)], torch.rand(n, 4) / 3 + 0.3)
         for n in counts
@@ -28,7 +28,7 @@ def test_totals_by_hand():
     totals = count_totals([batch(3, 0), batch(2)], 4, 0.1, ALONE)
     assert totals.boxes == 5
     assert totals.class_weight == pytest.approx(5 + 0.7)
-    assert totals.pictures == 3
+    assert totals.images == 3
 
 
 def test_more_segments_than_queries():
@@ -53,11 +53,11 @@ def test_several_processes_add_up_their_counts_and_share_the_sum():
     totals = count_totals([batch(3)], 10, 0.5, Two())
     assert totals.boxes == 10 / 2
     assert totals.class_weight == (10 + 0.5 * 30) / 2
-    assert totals.pictures == 2
+    assert totals.images == 2
 
 
 def answered(targets):
-    """Return logits, boxes and queries of one layer for two pictures."""
+    """Return logits, boxes and queries of one layer for two images."""
     logits, boxes = torch.randn(1, 2, 4, 3), torch.rand(1, 2, 4, 4)
     return logits, boxes, HungarianMatcher()(logits, boxes, targets)
 
@@ -87,7 +87,7 @@ def test_the_detection_loss_passes_both_divisors_on():
 def test_answers_by_hand():
     """Four segments, one of them without a query; two answers are right.
 
-    Of the first picture's queries two find something, of the second's one.
+    Of the first image's queries two find something, of the second's one.
     """
     targets = joined(
         [target([0, 1, 1], [[0.5] * 4] * 3), target([1], [[0.5] * 4])]

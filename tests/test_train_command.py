@@ -51,7 +51,7 @@ def test_fine_tuning_starts_from_the_weights(
     assert model.config == sure_model.config
     assert same_weights(model, sure_model)
     said = capsys.readouterr().out
-    assert "phase boxes: 1 steps of 8 pictures" in said
+    assert "phase boxes: 1 steps of 8 images" in said
     assert "the detector is frozen" in said
     assert "not in the file" not in said
 
@@ -112,7 +112,7 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
 
 
 def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
-    """Their splits and classes; pictures are resized and cut at random."""
+    """Their splits and classes; images are resized and cut at random."""
     coco = tmp_path / "coco"
     for split in ("train2017", "val2017"):
         places = {

@@ -180,7 +180,7 @@ LIMITS = (96, 160)
 
 
 class Trainer(PhaseTrainer):
-    """A phase that takes its pictures itself, all of a step's at once."""
+    """A phase that takes its images itself, all of a step's at once."""
 
     def step(self, step):
         return super().step(step, self.order.batches(step, Share(), LIMITS))
@@ -302,7 +302,7 @@ def numbers(batch):
 
 
 def test_an_epoch_shows_each_picture_once(scenes):
-    """Eight pictures, three a step: 24 pictures are three epochs."""
+    """Eight images, three a step: 24 images are three epochs."""
     run = order(scenes, 3)
     shown = [n for s in range(8) for n in numbers(run.batch(s, 0, 1, LIMITS))]
     epochs = shown[:8], shown[8:16], shown[16:]
@@ -419,7 +419,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
 
 
 class Without(Part):
-    """The same pictures with another list of classes."""
+    """The same images with another list of classes."""
 
     categories = TWO_CLASSES
 

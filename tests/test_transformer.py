@@ -27,7 +27,7 @@ def tokens(*shape):
 
 @pytest.fixture
 def padding():
-    """Of two pictures with 7 positions, the second has 3 of padding."""
+    """Of two images with 7 positions, the second has 3 of padding."""
     mask = torch.zeros(2, 7, dtype=torch.bool)
     mask[1, 4:] = True
     return mask
@@ -170,7 +170,7 @@ def test_decoder_normalizes_what_it_returns_but_not_what_it_goes_on_with():
 @torch.no_grad()
 def test_decoder_finds_places_by_their_positions():
     """Moved together with its position, a token may lie anywhere; without
-    it, the picture is another."""
+    it, the image is another."""
     run = randomized(DecoderLayer(WIDTH, HEADS, HIDDEN, 0.1)).double().eval()
     x, query_pos = tokens(1, 5), tokens(1, 5)
     memory, pos, order = tokens(1, 7), tokens(1, 7), torch.randperm(7)

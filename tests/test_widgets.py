@@ -1,4 +1,4 @@
-"""The live pictures of the pages, driven as a reader drives them."""
+"""The live images of the pages, driven as a reader drives them."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""The live pictures of single chapters, each on a bare page of its own.
+"""The live images of single chapters, each on a bare page of its own.
 
 What all of them have in common, tests/test_widgets.py looks at.
 """

@@ -322,7 +322,7 @@ def test_changes_change_what_they_change_in_the_package(view, model):
 @torch.no_grad()
 @pytest.mark.parametrize("change", [None, "padding_mask_lost"])
 def test_padding_is_hidden_as_in_the_package(view, model, change):
-    """A picture of 72 x 80 pixels, alone on a canvas of 96 x 96."""
+    """An image of 72 x 80 pixels, alone on a canvas of 96 x 96."""
     image = SceneSplit(VALIDATION_SEED, 21)[20].image
     batch = pad_images([image[:, :72, :80], image])
     with fault(change) if change else nullcontext():

@@ -101,7 +101,7 @@ def their_model(ours, **options) -> DetrForSegmentation:
 
 
 def padded_batch(*sizes):
-    """Return pictures of several sizes in one tensor, and the padding."""
+    """Return images of several sizes in one tensor, and the padding."""
     height, width = (max(s) for s in zip(*sizes, strict=True))
     images = torch.zeros(len(sizes), 3, height, width)
     padding = torch.ones(len(sizes), height, width, dtype=torch.bool)

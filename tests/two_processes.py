@@ -80,7 +80,7 @@ def _losses_and_gradients(name, split, accelerator, accumulate):
 
 
 def evaluations(accelerator):
-    """Return the figures on 7 pictures in batches of 2, and on one."""
+    """Return the figures on 7 images in batches of 2, and on one."""
     model = load_model("scenes", "cpu")
     return [
         evaluate(

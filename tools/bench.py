@@ -3,7 +3,7 @@
 python tools/bench.py                  all cases; make bench runs each thrice
 python tools/bench.py --runs 3 CASE    some, each several times
 
-All three have the same weights, see the same pictures and take turns in one
+All three have the same weights, see the same images and take turns in one
 process; a case that is run several times gets a process each time, and what
 counts is the median of the runs.  How far memory grows is measured in a fresh
 process for each, over its first run.  Writes tools/bench.json and prints a
@@ -71,12 +71,12 @@ def categories(count: int) -> Categories:
 
 @torch.no_grad()
 def sample(config: ModelConfig, size: tuple[int, int], batch: int = 1):
-    """Return a model of random weights and pictures of which it keeps KEPT.
+    """Return a model of random weights and images of which it keeps KEPT.
 
     The class head is solved for: the first queries find something, the rest
     say "no object".  With random weights as they are, all queries and all
     masks are nearly equal, and comparing ids would compare rounding; so the
-    picture is made smaller and the attention sharper.
+    image is made smaller and the attention sharper.
     """
     torch.manual_seed(0)
     model = build_model(config, categories(config.num_classes)).eval()
@@ -149,7 +149,7 @@ def theirs(model, config: ModelConfig, auxiliary_loss: bool = False):
 
 
 def truth(config: ModelConfig, size: tuple[int, int], batch: int) -> Targets:
-    """Return the segments of a batch's pictures: SEGMENTS columns of each."""
+    """Return the segments of a batch's images: SEGMENTS columns of each."""
     ids = torch.arange(size[1]) * SEGMENTS // size[1] + 1
     labels = torch.arange(SEGMENTS) % config.num_classes
     centers = (torch.arange(SEGMENTS) + 0.5) / SEGMENTS
@@ -181,7 +181,7 @@ def their_labels(targets: Targets, masks: bool = False) -> list[dict]:
 
 
 def our_results(model, images) -> list:
-    """Return the segmentation of each picture, as we find it."""
+    """Return the segmentation of each image, as we find it."""
     size, batch = tuple(images.shape[-2:]), len(images)
     things = [c.isthing for c in model.categories]
     return panoptic_results(
@@ -239,7 +239,7 @@ def their_ids(model, other, images) -> torch.Tensor:
 
 
 def inference(side: str, config, size, batch) -> Callable:
-    """Return a function from pictures to panoptic ids."""
+    """Return a function from images to panoptic ids."""
     model, images = own_sample(side, config, size, batch)
     model.requires_grad_(False)  # the counter of operations asks for it
     if side == "ours":
@@ -416,7 +416,7 @@ def part(name: str, side: str, config, size, batch) -> Callable:
 
 
 def scenes(side: str, config, size, batch) -> Callable:
-    """Return the shipped model's run over pictures, one at a time."""
+    """Return the shipped model's run over images, one at a time."""
     model = load_model("scenes", "cpu")
     if side == "reference":
         model.to(memory_format=torch.contiguous_format)
@@ -527,7 +527,7 @@ KINDS = {
 }
 HEAD: dict = {}  # a class head solved for by another process
 SMALL, LARGE, TWO = (480, 640), (800, 1066), SIDES[:2]
-# name: kind, size, pictures, sides, rounds.  Of four pictures transformers'
+# name: kind, size, images, sides, rounds.  Of four images transformers'
 # took over 20 GB before it was killed; that column is left out.
 CASES = {
     "inference_480x640": ("inference", SMALL, 1, SIDES, 3),
@@ -538,7 +538,7 @@ CASES = {
     "backbone_800x1066": ("backbone", LARGE, 1, TWO, 3),
     "transformer_800x1066": ("transformer", LARGE, 1, TWO, 3),
     "mask_head_800x1066": ("mask_head", LARGE, 1, TWO, 2),
-    "scenes_20_pictures": ("scenes", (96, 96), 20, TWO, 3),
+    "scenes_20_images": ("scenes", (96, 96), 20, TWO, 3),
     "box_step_480x640": ("box_step", SMALL, 1, SIDES, 3),
     "inference_480x640_batch_4": ("inference", SMALL, 4, TWO, 2),
     "inference_800x1066_batch_4": ("inference", LARGE, 4, TWO, 1),

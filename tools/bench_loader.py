@@ -3,12 +3,12 @@
 python tools/bench_loader.py [--pictures N] [--rounds N]
 
 Makes photographs of 640 x 480 pixels with 12 irregular segments each, then
-times, picture by picture and in turn, (a) Pillow decoding the JPEG and the
+times, image by image and in turn, (a) Pillow decoding the JPEG and the
 PNG to tensors and (b) the sample and its target, both by one process and
 through a DataLoader with one worker.  Prints the medians and the ratios.
 In one process it counts processor time, which other programs change least.
 Each process first takes and frees 32 MB, as any that makes batches does: the
-allocator then no longer asks the system for each picture's memory anew.
+allocator then no longer asks the system for each image's memory anew.
 """
 
 import argparse
@@ -100,10 +100,10 @@ class Bare(Dataset):
     """The same files decoded by Pillow, as tensors, and nothing more."""
 
     def __init__(self, files: Files, pictures: int):
-        self.files, self.pictures = files, pictures
+        self.files, self.images = files, pictures
 
     def __len__(self) -> int:
-        return self.pictures
+        return self.images
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         paths = (
@@ -130,14 +130,14 @@ class Loaded(Dataset):
 
 
 def settle(worker: int = 0) -> None:
-    """Let the allocator keep what pictures need, as batches make it do."""
+    """Let the allocator keep what images need, as batches make it do."""
     np.ones(32 * 2**20, np.uint8)
 
 
 def in_this_process(
     bare: Bare, loaded: Loaded, rounds: int
 ) -> tuple[float, float]:
-    """Return the median processor seconds a picture, taken in turn."""
+    """Return the median processor seconds an image, taken in turn."""
     times = [], []
     for _ in range(rounds):
         for index in range(len(bare)):
@@ -151,7 +151,7 @@ def in_this_process(
 def through_a_worker(
     bare: Bare, loaded: Loaded, rounds: int
 ) -> tuple[float, float]:
-    """Return the median seconds a picture of rounds with one worker."""
+    """Return the median seconds an image of rounds with one worker."""
     times = [], []
     loaders = [
         DataLoader(
@@ -174,7 +174,7 @@ def through_a_worker(
 
 
 def measure(pictures: int = 32, rounds: int = 10) -> dict[str, float]:
-    """Return milliseconds a picture: bare and ours, alone and by a worker."""
+    """Return milliseconds an image: bare and ours, alone and by a worker."""
     torch.set_num_threads(1)
     settle()
     with tempfile.TemporaryDirectory() as name:

@@ -2,14 +2,14 @@
 
 python tools/bench_pq.py [--pictures 20] [--rounds 15]
 
-Both count the same made-up pictures in one process: 480 x 640 pixels, about
+Both count the same made-up images in one process: 480 x 640 pixels, about
 12 segments with curved borders, ids as random as those of COCO, and a result
 that is like the truth but for its borders.  Three ways to start: from ids in
 memory; from the colors of decoded PNG files, where panopticapi's algorithm
 begins; from PNG files.  Ours starts from ids wherever it can: its own
-results never were colors.  In each round one counts all pictures, then the
-other.  Medians over all pictures and rounds, in milliseconds of processor
-time for a picture.
+results never were colors.  In each round one counts all images, then the
+other.  Medians over all images and rounds, in milliseconds of processor
+time for an image.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def decoded(file: bytes):
 
 
 def theirs(picture: Picture, table, start: str) -> None:
-    """Count a picture by panopticapi's algorithm."""
+    """Count an image by panopticapi's algorithm."""
     found, true = getattr(picture, start)
     if start == "files":
         found, true = decoded(found), decoded(true)
@@ -89,7 +89,7 @@ def theirs(picture: Picture, table, start: str) -> None:
 
 
 def ours(picture: Picture, quality: PanopticQuality, start: str) -> None:
-    """Count a picture by this package's."""
+    """Count an image by this package's."""
     found, true = picture.maps
     if start == "files":
         found, true = (
@@ -100,7 +100,7 @@ def ours(picture: Picture, quality: PanopticQuality, start: str) -> None:
 
 
 def measure(pictures: int = 20, rounds: int = 15) -> dict[str, float]:
-    """Return the median milliseconds a picture of both, for each start."""
+    """Return the median milliseconds an image of both, for each start."""
     torch.set_num_threads(1)
     made = [Picture(seed) for seed in range(pictures)]
     result = {}

@@ -5,7 +5,7 @@ python tools/bench_training.py --batch 4 8 --precision bf16 --device cuda
 python tools/bench_training.py --tiny               a small model, seconds
 
 A step is the whole of it: forward, matching, losses, backward, optimizer;
-pictures are made up, with 12 segments each, and lie in memory.  Each row is
+images are made up, with 12 segments each, and lie in memory.  Each row is
 measured in a process of its own.  Memory is the most that was held at once:
 by tensors on a GPU, by the process on a CPU.
 """
@@ -27,7 +27,7 @@ from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.training.batches import BatchOrder, Share, load_steps
 from detr_lite.training.phases import PhaseTrainer
-from detr_lite.training.recipes import COCO_PICTURES, PRESETS, Engine, Phase
+from detr_lite.training.recipes import COCO_IMAGES, PRESETS, Engine, Phase
 from detr_lite.training.train import make_accelerator
 
 SEGMENTS = 12
@@ -86,7 +86,7 @@ def measure(row: Row) -> dict:
     config = ModelConfig(num_classes=133)
     if row.tiny:
         config = replace(SCENES_CONFIG, num_queries=20)
-    # Sides as they are: the pictures have the size that is asked for.
+    # Sides as they are: the images have the size that is asked for.
     sides = sorted((row.height, row.width))
     config = replace(config, shortest=sides[0], longest=sides[1])
     pictures = Pictures(row, config.num_classes)
@@ -153,14 +153,14 @@ def name_of(device: str) -> str:
 def table(results: list[tuple[Row, dict]]) -> str:
     """Return the measurements, and COCO's hours by 1, 8 and 64 devices."""
     lines = [
-        "| phase | pictures | batch | steps/s | pictures/s | peak GiB | "
+        "| phase | images | batch | steps/s | images/s | peak GiB | "
         "epochs of COCO | hours on 1 | on 8 | on 64 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row, found in results:
         rate = row.batch / found["seconds"]
         epochs = EPOCHS[row.phase]
-        hours = epochs * COCO_PICTURES / rate / 3600
+        hours = epochs * COCO_IMAGES / rate / 3600
         cells = [
             row.phase,
             f"{row.height} x {row.width}",

@@ -132,7 +132,7 @@ def publish() -> None:
 
 
 def draw_found() -> None:
-    """Draw the README's picture: scenes, each beside what was found."""
+    """Draw the README's image: scenes, each beside what was found."""
     model, tiles = load_model("scenes"), []
     split = SceneSplit(VALIDATION_SEED, SMALL_SPLIT)
     busiest = sorted(split, key=lambda sample: -len(sample.labels))[:4]

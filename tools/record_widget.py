@@ -1,4 +1,4 @@
-"""Record the README's first picture: tools/record_widget.py.
+"""Record the README's first image: tools/record_widget.py.
 
 A browser drags things over the front page's beach, and each step is a frame
 of book/_assets/beach.webp.  Needs the site in _build/html (make book).

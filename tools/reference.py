@@ -111,7 +111,7 @@ def panoptic_ids(
     out_size: tuple[int, int],
     min_area: int = 4,
 ) -> Tensor:
-    """Return which query each pixel of one picture goes to, (H, W).
+    """Return which query each pixel of one image goes to, (H, W).
 
     output: has a mask for every query.
     Source: PostProcessPanoptic in the original, with what it computes.

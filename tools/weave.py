@@ -246,7 +246,7 @@ def execute(notebook: NotebookNode) -> None:
     for cell in _code(notebook):
         for output in cell.outputs:
             data = output.get("data", {})
-            if "image/png" in data:  # one picture is enough
+            if "image/png" in data:  # one image is enough
                 data.pop("image/jpeg", None)
     notebook.metadata = nbformat.from_dict(METADATA)
 
@@ -285,9 +285,9 @@ def faults(text: Path, stored: Path) -> Iterator[str]:
             if cell.get(part) != new[part]:
                 yield f"{name}, cell {number}: the {part} is not the text's."
     yield from _output_faults(name, notebook)
-    for cell, path in _pictures(notebook, stored.parent):
+    for cell, path in _images(notebook, stored.parent):
         if not path.exists() or path.read_bytes() != _png(cell):
-            yield f"{path.name} is not the picture that {name} drew."
+            yield f"{path.name} is not the image that {name} drew."
 
 
 def _output_faults(name: str, notebook: NotebookNode) -> Iterator[str]:
@@ -316,19 +316,19 @@ def _output_faults(name: str, notebook: NotebookNode) -> Iterator[str]:
         ]
         image = cell.metadata.get("mystnb", {}).get("image", {})
         if pictures and not image.get("alt", "").strip():
-            yield f"{place}: its picture has no alt text (mystnb.image.alt)."
+            yield f"{place}: its image has no alt text (mystnb.image.alt)."
         if len(pictures) > 1:
-            yield f"{place}: it has two pictures, but one alt text."
+            yield f"{place}: it has two images, but one alt text."
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:
     return [c for c in notebook.cells if c.cell_type == "code"]
 
 
-def _pictures(notebook: NotebookNode, book: Path) -> list:
-    """Return the cells whose picture other pages show, and the files.
+def _images(notebook: NotebookNode, book: Path) -> list:
+    """Return the cells whose image other pages show, and the files.
 
-    Such a cell names the file in its metadata, as "picture".
+    Such a cell names the file in its metadata, as "image".
     """
     return [
         (cell, book / cell.metadata["picture"])
@@ -373,7 +373,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 execute(notebook)
             nbformat.write(notebook, stored)
-            for cell, path in _pictures(notebook, args.book):
+            for cell, path in _images(notebook, args.book):
                 path.write_bytes(_png(cell))
         wrong += faults(text, stored)
     if args.check and not args.chapters:

@@ -54,10 +54,10 @@ def add_device(parser, precision: str = "float32") -> None:
 
 
 def add_as_stored(parser) -> None:
-    """Add the argument that leaves pictures unturned."""
+    """Add the argument that leaves images unturned."""
     parser.add_argument(
         "--as-stored",
         action="store_true",
-        help="don't turn pictures as their orientation tags say, as the "
+        help="don't turn images as their orientation tags say, as the "
         "original doesn't: for annotations that were made so",
     )

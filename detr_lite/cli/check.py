@@ -37,7 +37,7 @@ def run(args) -> int:
         print(f"problem: {problem}")
     for warning in report.warnings:
         print(f"warning: {warning}")
-    if report.pictures:
+    if report.images:
         print("\n".join(report.lines()))
     print(
         f"problems {len(report.problems)}, warnings {len(report.warnings)}: "

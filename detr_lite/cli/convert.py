@@ -18,7 +18,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--semantic",
         metavar="DIR",
-        help="a label image <stem>.png for each picture, whose numbers are "
+        help="a label image <stem>.png for each image, whose numbers are "
         "category ids: the stuff (default: there is none)",
     )
     parser.add_argument("--images", required=True, metavar="DIR")
@@ -32,7 +32,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Convert all pictures, or none."""
+    """Convert all images, or none."""
     from tqdm import tqdm
 
     from detr_lite.data.coco.convert import convert
@@ -43,9 +43,9 @@ def run(args) -> None:
         args.images,
         args.classes,
         args.out,
-        lambda pictures: tqdm(pictures, "convert", leave=False, disable=None),
+        lambda entries: tqdm(entries, "convert", leave=False, disable=None),
     )
     print(
-        f"{count} pictures are in {args.out}; `detr-lite check {args.out}` "
+        f"{count} images are in {args.out}; `detr-lite check {args.out}` "
         "looks on."
     )

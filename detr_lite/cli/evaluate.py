@@ -34,7 +34,7 @@ def add_arguments(parser) -> None:
         "--count",
         type=int,
         metavar="N",
-        help="only N of the pictures, the same ones each time",
+        help="only N of the images, the same ones each time",
     )
     parser.add_argument(
         "--mode",
@@ -124,7 +124,7 @@ def run(args) -> None:
 
 def print_evaluation(result) -> None:
     """Print the metrics, and a row for each class."""
-    print(f"{result.images} pictures")
+    print(f"{result.images} images")
     for name, value in result.metrics.items():
         print(f"  {name:10} {value:.3f}")
     rows = list(result.per_class.items())

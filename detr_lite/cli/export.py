@@ -43,6 +43,6 @@ def run(args) -> None:
         "of two sizes, one of them padded."
     )
     print(
-        "Pictures of different sizes in one batch see their padding, as in "
+        "Images of different sizes in one batch see their padding, as in "
         "the original; one alone gives what `detr-lite predict` computes."
     )

@@ -12,7 +12,7 @@ from detr_lite.cli.arguments import (
 )
 from detr_lite.errors import ConfigError, ImageError
 
-ABOUT = "segment pictures"
+ABOUT = "segment images"
 EXAMPLE = "detr-lite predict data/scenes/images --out found"
 
 
@@ -38,11 +38,11 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    """Segment each picture; return 1 if some could not be read.
+    """Segment each image; return 1 if some could not be read.
 
     Those are told at once, and the results of the others are written all
     together or, after another error, not at all.  A model without masks
-    gives pictures with boxes alone.
+    gives images with boxes alone.
     """
     from tqdm import tqdm
 
@@ -95,7 +95,7 @@ def run(args) -> int:
             model.config.masks,
         )
     done = len(paths) - len(failed)
-    count = f"{done} picture{'s' * (done > 1)}"
+    count = f"{done} image{'s' * (done > 1)}"
     if model.config.masks:
         print(f"{count} segmented; the results are in {args.out}.")
     else:
@@ -109,12 +109,12 @@ def run(args) -> int:
 
 
 def _paths(inputs: list[str]) -> list[Path]:
-    """Return the pictures to segment, each once."""
-    from detr_lite.data.images import pictures_in
+    """Return the images to segment, each once."""
+    from detr_lite.data.images import images_in
 
     paths: dict[Path, Path] = {}
     stems: dict[str, Path] = {}
-    for path in (p for name in inputs for p in pictures_in(Path(name))):
+    for path in (p for name in inputs for p in images_in(Path(name))):
         if not path.exists():
             raise ImageError(f"There is no file {path}; check the name.")
         same = paths.setdefault(path.resolve(), path)

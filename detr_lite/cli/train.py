@@ -16,7 +16,7 @@ SEVERAL = (
     "4 machines, on each of them: torchrun --nnodes 4 --nproc-per-node 8 "
     "--rdzv-backend c10d --rdzv-endpoint HOST:29500 -m detr_lite train "
     "ARGUMENTS, where HOST is one of them and --out a folder that all of "
-    "them see. The pictures of a step are shared among the processes; a "
+    "them see. The images of a step are shared among the processes; a "
     "resumed run needs as many as before."
 )
 
@@ -57,7 +57,7 @@ def add_arguments(parser) -> None:
         "--validation-split",
         metavar="NAME",
         help="what of that (default: val2017 or val; without any, a tenth of "
-        "the pictures to train on, drawn once for all)",
+        "the images to train on, drawn once for all)",
     )
     add_as_stored(parser)
     parser.add_argument(
@@ -111,7 +111,7 @@ def add_arguments(parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="compute a step's pictures in N parts, for less memory",
+        help="compute a step's images in N parts, for less memory",
     )
     engine.add_argument(
         "--checkpoint-masks",
@@ -123,7 +123,7 @@ def add_arguments(parser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="processes that load pictures, for each GPU (default: 0)",
+        help="processes that load images, for each GPU (default: 0)",
     )
     engine.add_argument(
         "--deterministic",

@@ -1,4 +1,4 @@
-"""Pictures: read from anything a user may hold, and refused with a reason."""
+"""Images: read from anything a user may hold, and refused with a reason."""
 
 import warnings
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ FORMATS = {
     ".webp": "WEBP",
 }
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 16384, 80_000_000
-# What sets a picture upright, by its orientation tag.
+# What sets an image upright, by its orientation tag.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,7 +40,7 @@ BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
 
 
 def read_image(source, upright: bool = True) -> Tensor:
-    """Return a picture as a (3, H, W) uint8 RGB tensor.
+    """Return an image as a (3, H, W) uint8 RGB tensor.
 
     source: a path, a PIL image, an array (H, W), (H, W, 1), (H, W, 3) or
     (H, W, 4), or a tensor (3, H, W) or (1, H, W).  Floats are 0 to 1, or 0
@@ -53,13 +53,13 @@ def read_image(source, upright: bool = True) -> Tensor:
         with open_image(Path(source).expanduser()) as image:
             return _from_pil(image, str(source), upright)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "The picture", upright)
+        return _from_pil(source, "The image", upright)
     if isinstance(source, Tensor):
         source = _from_tensor(source)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     raise ImageError(
-        f"A picture can be a path, a PIL image, an array or a tensor, "
+        f"An image can be a path, a PIL image, an array or a tensor, "
         f"not {type(source).__name__}."
     )
 
@@ -81,7 +81,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise
     except IsADirectoryError as error:
         raise ImageError(
-            f"{path} is a folder; name a picture in it."
+            f"{path} is a folder; name an image in it."
         ) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(
@@ -89,7 +89,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not a picture that can be read; "
+            f"{path} is not an image that can be read; "
             "convert it to PNG or JPEG."
         ) from error
     except (
@@ -109,7 +109,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 
 def read_size(path: Path, upright: bool = True) -> tuple[int, int]:
-    """Return (H, W) of a picture; reads the head of its file.
+    """Return (H, W) of an image; reads the head of its file.
 
     upright: as its orientation tag turns it.
     """
@@ -138,7 +138,7 @@ def _orientation(image: Image.Image) -> int:
             return number
     except Exception as error:  # as of open_image
         reason = " ".join(str(error).split()) or type(error).__name__
-        name = getattr(image, "filename", "") or "The picture"
+        name = getattr(image, "filename", "") or "The image"
         raise ImageError(
             f"{name} has damaged EXIF tags ({reason}), so that nobody knows "
             "how it is turned; save it again without them."
@@ -190,7 +190,7 @@ def _sixteen_bits(image: Image.Image, name: str) -> np.ndarray:
     if array.min() < 0 or array.max() > 65535:
         raise ImageError(
             f"{name} has values from {array.min()} to {array.max()}; gray "
-            "pictures have at most 16 bits, 0 to 65535."
+            "images have at most 16 bits, 0 to 65535."
         )
     return array.astype(np.uint16)
 
@@ -206,11 +206,11 @@ def _from_tensor(tensor: Tensor) -> np.ndarray:
     except (TypeError, RuntimeError) as error:
         raise ImageError(
             f"A tensor of {tensor.dtype}, {tensor.layout}, on "
-            f"{tensor.device} is no picture ({error})."
+            f"{tensor.device} is no image ({error})."
         ) from error
 
 
-def _from_array(array: np.ndarray, name: str = "The picture") -> Tensor:
+def _from_array(array: np.ndarray, name: str = "The image") -> Tensor:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
@@ -234,7 +234,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         return array.astype(np.uint8) * 255
     if array.dtype.kind not in "iuf":
         raise ImageError(
-            f"{name} holds {array.dtype}; a picture holds whole numbers or "
+            f"{name} holds {array.dtype}; an image holds whole numbers or "
             "floats."
         )
     if not np.isfinite(array).all():
@@ -242,7 +242,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     low, high = array.min(), array.max()
     slack = 0.0
     if array.dtype.kind == "f":
-        # Where a picture was resized, floats leave 0 to 1 by a little.
+        # Where an image was resized, floats leave 0 to 1 by a little.
         top = 255.0 if high >= 2 else 1.0
         slack = 0.05 * top
     elif array.dtype == np.uint16:
@@ -258,10 +258,10 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     return scaled.round().clip(0, 255).astype(np.uint8)
 
 
-def pictures_in(path: Path) -> list[Path]:
-    """Return the picture itself, or the pictures of a folder, by name.
+def images_in(path: Path) -> list[Path]:
+    """Return the image itself, or the images of a folder, by name.
 
-    Hidden files do not count: some systems keep a picture's extras in
+    Hidden files do not count: some systems keep an image's extras in
     "._photo.jpg".
     """
     try:
@@ -279,6 +279,6 @@ def pictures_in(path: Path) -> list[Path]:
         ) from error
     if not found:
         raise ImageError(
-            f"{path} holds no picture ({', '.join(sorted(FORMATS))})."
+            f"{path} holds no image ({', '.join(sorted(FORMATS))})."
         )
     return found

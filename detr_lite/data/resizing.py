@@ -1,4 +1,4 @@
-"""Pictures and id maps at another size, as the original resizes them."""
+"""Images and id maps at another size, as the original resizes them."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +9,7 @@ from detr_lite.data.sample import Sample, with_pixels
 def resized_size(
     size: tuple[int, int], shortest: int, longest: int
 ) -> tuple[int, int]:
-    """Return the (H, W) at which a model works on an (H, W) picture.
+    """Return the (H, W) at which a model works on an (H, W) image.
 
     The shorter side becomes `shortest`, or what keeps the longer one within
     `longest`, rounded; the longer one follows, cut to a whole number.
@@ -18,7 +18,7 @@ def resized_size(
     """
     short, long = min(size), max(size)
     if long / short * shortest > longest:
-        # Of a very thin picture nothing would be left without the 1.
+        # Of a very thin image nothing would be left without the 1.
         shortest = max(round(longest * short / long), 1)
     if short == shortest:
         return size
@@ -27,7 +27,7 @@ def resized_size(
 
 
 def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a (3, H, W) uint8 picture at another (H, W).
+    """Return a (3, H, W) uint8 image at another (H, W).
 
     Bilinear, averaging where it shrinks, in whole numbers as Pillow does it,
     with which the original resizes: the same to 1 or 2 of 255.
@@ -45,8 +45,8 @@ def resize_ids(id_map: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[0, 0].to(id_map.dtype)
 
 
-def resize_picture(image: Tensor, shortest: int, longest: int) -> Tensor:
-    """Return a (3, H, W) uint8 picture at the size a model works at."""
+def fit_image(image: Tensor, shortest: int, longest: int) -> Tensor:
+    """Return a (3, H, W) uint8 image at the size a model works at."""
     before = tuple(image.shape[1:])
     size = resized_size(before, shortest, longest)
     return image if size == before else resize_image(image, size)

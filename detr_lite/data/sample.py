@@ -20,7 +20,7 @@ from detr_lite.targets import boxes_of, drawn_boxes
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its panoptic annotation.
+    """One image with its panoptic annotation.
 
     Attributes:
         image: (3, H, W) uint8, RGB.
@@ -28,8 +28,8 @@ class Sample:
         segment_ids: (T,) int64, the ids of the segments, in order.
         labels: (T,) int64, 0 to K - 1.
         crowd: (T,) bool, segments that stand for a group of objects.
-        image_id: what files call the picture.
-        name: the picture's file stem, used in messages and output names.
+        image_id: what files call the image.
+        name: the image's file stem, used in messages and output names.
     """
 
     image: Tensor

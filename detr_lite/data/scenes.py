@@ -1,6 +1,6 @@
-"""Scenes: small synthetic beach pictures with exact panoptic annotations.
+"""Scenes: small synthetic beach images with exact panoptic annotations.
 
-Stuff (sky, sea, sand, grass) fills the picture; things (ball, crate, tent,
+Stuff (sky, sea, sand, grass) fills the image; things (ball, crate, tent,
 starfish) lie on it and overlap.  A scene follows from a seed and an index
 alone.  Everything is drawn with integers, and the random numbers come from
 NumPy's frozen RandomState, so that a scene has the same bits on every
@@ -25,7 +25,7 @@ from detr_lite.errors import ConfigError
 
 SIZE = 96  # pixels a side
 MAX_SEGMENTS = 9
-VERSION = 1  # raise it when the pictures change: caches are named by it
+VERSION = 1  # raise it when the images change: caches are named by it
 
 # Colors tell the classes apart for color-blind readers too (Okabe and Ito).
 SCENE_CATEGORIES = Categories(
@@ -132,7 +132,7 @@ def _inside(label: int, dx, dy, radius: int, angle: int) -> np.ndarray:
         return dx * dx + dy * dy <= radius * radius
     directions, distance, needed = _SIDES[label]
     # A margin is taken off the radius, not off the distance: outlines are
-    # then of one width on straight sides only, as on a drawn picture.
+    # then of one width on straight sides only, as on a drawn image.
     limit = round(distance * _ONE) * radius
     count = 0
     for direction in directions:

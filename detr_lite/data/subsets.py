@@ -29,7 +29,7 @@ class Part(Sequence[Sample]):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Return (H, W) of each picture, if the split knows them."""
+        """Return (H, W) of each image, if the split knows them."""
         sizes = self._split.sizes
         return [sizes[i] for i in self._indices]
 
@@ -71,7 +71,7 @@ def split_off(split: Split, part: float, seed: int = 0) -> tuple[Part, Part]:
     """
     if len(split) < 2:
         raise DataError(
-            "Training needs at least two pictures, one to learn from and "
+            "Training needs at least two images, one to learn from and "
             f"one to measure on; there is {len(split)}."
         )
     last = min(max(round(len(split) * part), 1), len(split) - 1)
@@ -111,7 +111,7 @@ class _Relabeled(Sequence[Sample]):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Return (H, W) of each picture, if the split knows them."""
+        """Return (H, W) of each image, if the split knows them."""
         return self._split.sizes
 
 

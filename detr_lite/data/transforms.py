@@ -1,4 +1,4 @@
-"""Random changes of a picture and its segments, for training."""
+"""Random changes of an image and its segments, for training."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from detr_lite.errors import ConfigError
 
 SCALES = tuple(range(480, 801, 32))
 
-Pair = Sequence[tv_tensors.TVTensor]  # a picture and its id map
+Pair = Sequence[tv_tensors.TVTensor]  # an image and its id map
 
 
 class TrainTransform:
-    """The original's changes of a training picture.
+    """The original's changes of a training image.
 
-    Half of the pictures are mirrored.  Then, if crops are wanted, every
+    Half of the images are mirrored.  Then, if crops are wanted, every
     second one is resized to one of the sizes `before`, and of it a random
     part is cut whose sides are `sides[0]` to `sides[1]` pixels (less where
-    the picture is smaller).  At last the picture is resized so that its
+    the image is smaller).  At last the image is resized so that its
     shorter side is one of `shortest`, the longer at most `longest`.
 
     The boxes follow from the id map that is left, so they are tight.  The
@@ -57,7 +57,7 @@ class TrainTransform:
             )
         if crop and (not before or min(before) < 1):
             raise ConfigError(
-                f"A picture cannot be resized to one of {list(before)} "
+                f"An image cannot be resized to one of {list(before)} "
                 "before a part is cut; give sizes from 1 on."
             )
         if crop and not 1 <= sides[0] <= sides[1]:
@@ -88,7 +88,7 @@ def random_part(
 ) -> Pair:
     """Cut a part out, of sides from the least to the most, wherever it fits.
 
-    Where the picture is smaller than that, the part is as long as it is.
+    Where the image is smaller than that, the part is as long as it is.
     """
     starts: list[int] = []
     lengths: list[int] = []

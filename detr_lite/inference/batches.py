@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.data.batch import pad_images
-from detr_lite.data.resizing import resize_picture
+from detr_lite.data.resizing import fit_image
 from detr_lite.models import ModelConfig
 
 PIXELS = {"cpu": 1_500_000, "cuda": 24_000_000}  # in a batch
@@ -68,7 +68,7 @@ def fitted_batches(
     waiting: dict[tuple[int, ...], list] = {}
     count = 0
     for item, image in images:
-        small = resize_picture(image, config.shortest, config.longest)
+        small = fit_image(image, config.shortest, config.longest)
         kind = tuple(small.shape) if config.exact_padding else ()
         group = waiting.setdefault(kind, [])
         group.append((item, small))

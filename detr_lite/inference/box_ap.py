@@ -15,9 +15,9 @@ class BoxAP:
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
-        # For each picture its true segments, and (N, 6) found boxes: x, y,
+        # For each image its true segments, and (N, 6) found boxes: x, y,
         # width, height, score, category id.
-        self._pictures: list[tuple[list[dict], np.ndarray]] = []
+        self._images: list[tuple[list[dict], np.ndarray]] = []
 
     def update(
         self,
@@ -28,7 +28,7 @@ class BoxAP:
         true_boxes: Tensor,
         crowd: Tensor,
     ) -> None:
-        """Count one picture.
+        """Count one image.
 
         size: (H, W); scores: (N, K) class probabilities; boxes: (N, 4)
         cxcywh, relative; true_labels: (T,); true_boxes: (T, 4) xyxy, pixels.
@@ -60,18 +60,18 @@ class BoxAP:
         rows = torch.cat(
             (corners, best[:, None], labels[:, None].float() + 1), 1
         )
-        self._pictures.append((truth, rows.double().cpu().numpy()))
+        self._images.append((truth, rows.double().cpu().numpy()))
 
     def add(self, other: "BoxAP") -> None:
-        """Count the pictures that another one has counted."""
-        self._pictures += other._pictures
+        """Count the images that another one has counted."""
+        self._images += other._images
 
     @property
     def segments(self) -> int:
         """How many true segments were counted, crowds apart."""
         return sum(
             not segment["iscrowd"]
-            for truth, _ in self._pictures
+            for truth, _ in self._images
             for segment in truth
         )
 
@@ -91,7 +91,7 @@ class BoxAP:
         if not self.segments:
             return nothing
         annotations, rows = [], []
-        for number, (segments, boxes) in enumerate(self._pictures, 1):
+        for number, (segments, boxes) in enumerate(self._images, 1):
             for segment in segments:
                 place = {"id": len(annotations) + 1, "image_id": number}
                 annotations.append(segment | place)

@@ -1,4 +1,4 @@
-"""Drawing by Pillow alone: pictures, and what was found in them."""
+"""Drawing by Pillow alone: images, and what was found in them."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -21,7 +21,7 @@ FONTS = (
 
 
 def enlarged(image: Tensor, smallest: int = 384) -> Image.Image:
-    """Return a (3, H, W) uint8 picture, small ones in large pixels."""
+    """Return a (3, H, W) uint8 image, small ones in large pixels."""
     factor = _factor(*image.shape[1:], smallest)
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
@@ -37,12 +37,12 @@ def overlay(
     smallest: int = 384,
     scores: bool = True,
 ) -> Image.Image:
-    """Return the picture with its segments in color, outlined and named.
+    """Return the image with its segments in color, outlined and named.
 
     prediction: has image, id_map, segments and categories; see Prediction.
 
     A class has one color; segments of one class are told apart by their
-    outlines.  Small pictures are enlarged to `smallest` pixels a side, so
+    outlines.  Small images are enlarged to `smallest` pixels a side, so
     that the names can be read.  scores=False leaves the probabilities out,
     which an annotation does not have.
     """
@@ -75,11 +75,11 @@ def overlay(
 
 
 def boxes_overlay(detections, smallest: int = 384) -> Image.Image:
-    """Return the picture with its boxes in their classes' colors, named.
+    """Return the image with its boxes in their classes' colors, named.
 
     detections: has image, labels, scores, boxes and categories.
 
-    Small pictures are enlarged to `smallest` pixels a side.
+    Small images are enlarged to `smallest` pixels a side.
     """
     image = enlarged(detections.image, smallest)
     factor = image.width / detections.image.shape[2]
@@ -105,7 +105,7 @@ def boxes_overlay(detections, smallest: int = 384) -> Image.Image:
 
 
 def _letters(size: tuple[int, int]) -> int:
-    """Return how large letters are on a picture of (W, H)."""
+    """Return how large letters are on an image of (W, H)."""
     return max(11, min(size) // 32)
 
 
@@ -116,7 +116,7 @@ def _write(
     score: str,
     size: tuple[int, int],
 ) -> None:
-    """Write white on black around a point, inside a picture's width."""
+    """Write white on black around a point, inside an image's width."""
     x, y = point
     font = _font_for(category.name, _letters(size))
     name = category.name
@@ -165,7 +165,7 @@ def anchor(ids: np.ndarray, number: int) -> tuple[int, int]:
     """Return a point (x, y) well inside a segment, for its name."""
     from scipy.ndimage import distance_transform_edt
 
-    # Of large pictures every few pixels do.
+    # Of large images every few pixels do.
     step = -(-max(ids.shape) // 1024)
     if not (ids[::step, ::step] == number).any():
         step = 1
@@ -178,7 +178,7 @@ def anchor(ids: np.ndarray, number: int) -> tuple[int, int]:
 def sheet(
     images: Sequence[Image.Image], columns: int, gap: int = 0
 ) -> Image.Image:
-    """Return the pictures side by side, in rows of `columns`.
+    """Return the images side by side, in rows of `columns`.
 
     gap: white pixels between neighbors.
     """

@@ -33,7 +33,7 @@ class Evaluation:
         metrics: box_ap, box_ap50, pq, sq, rq, and the last three for
             things and stuff alone.
         per_class: for each class name its pq, sq, rq, box_ap, tp, fp, fn.
-        images: how many pictures were counted.
+        images: how many images were counted.
     """
 
     metrics: dict[str, float]
@@ -53,10 +53,10 @@ def evaluate(
 ) -> Evaluation:
     """Return box AP and PQ of a model on a split.
 
-    batch_size: pictures at a time; see usual_batch_size.
-    masks=False counts boxes alone; progress wraps the range of pictures;
+    batch_size: images at a time; see usual_batch_size.
+    masks=False counts boxes alone; progress wraps the range of images;
     accelerator: of several processes, each of which takes its share of the
-    pictures; all return what one process alone would.
+    images; all return what one process alone would.
     mode: how stuff is merged; see panoptic_segmentation.
     results: called with each sample and its segmentation; of several
     processes each calls it with its share.

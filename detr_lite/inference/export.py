@@ -28,7 +28,7 @@ TOLERANCE = 1e-4  # of an output's largest value; float32 stays far below
 class OnnxModel(nn.Module):
     """A model as a function of tensors alone, without choices on the way.
 
-    All N queries get masks, for which are kept depends on the picture.
+    All N queries get masks, for which are kept depends on the image.
 
     Args:
         model: a PanopticModel or DetectionModel; left as it is.
@@ -103,7 +103,7 @@ def export_onnx(
     Outputs are `class_logits`, (B, N, K + 1), `boxes`, (B, N, 4), and
     `mask_logits`, (B, N, H/4, W/4): of all queries, for a graph cannot
     choose those that found something.  Padding is seen by the backbone, as
-    in the original; for one picture, or several of one size, there is no
+    in the original; for one image, or several of one size, there is no
     difference.  The file's metadata say how to use it: mean, std,
     threshold, categories and config, as JSON.
 
@@ -192,7 +192,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _inputs(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return random pictures; of several, the last is smaller, padded."""
+    """Return random images; of several, the last is smaller, padded."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, height, width, generator=generator)
     padding_mask = torch.zeros(batch, height, width, dtype=torch.bool)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.images import pictures_in, read_image
+from detr_lite.data.images import images_in, read_image
 from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError, ImageError
 from detr_lite.files.ahead import ahead
@@ -72,7 +72,7 @@ class Predicts:
             as the original's code.
         """
         if isinstance(images, str | Path) and Path(images).is_dir():
-            images = pictures_in(Path(images))
+            images = images_in(Path(images))
         many = isinstance(images, Sequence) and not isinstance(images, str)
         sources = images if many else [images]
         options["threshold"] = threshold

@@ -63,7 +63,7 @@ class Speed:
             fast only on a processor made for it: "bf16", 2 to 3 digits, or
             "fp16", 3 to 4, for GPUs without bf16.
         compile: let torch.compile fuse the backbone and the transformer;
-            needs a C++ compiler, and minutes for each new picture size.
+            needs a C++ compiler, and minutes for each new image size.
         channels_last: keep the channels of a pixel side by side in memory,
             where the model allows it; see memory_format.
         chunk: masks made at a time; None follows the device, see

@@ -1,4 +1,4 @@
-"""Batches: which pictures make up a step, and how they are loaded.
+"""Batches: which images make up a step, and how they are loaded.
 
 Both follow from the seed and the step's number alone.  The number of
 processes, of micro-batches and of workers only says who loads which part.
@@ -30,28 +30,28 @@ Transform = Callable[[Sample, torch.Generator], Sample]
 
 
 class BatchOrder:
-    """Which pictures make up step number s: a function of the seed and s.
+    """Which images make up step number s: a function of the seed and s.
 
-    The pictures come in an endless series of shuffles, each of which has
-    every picture once; a step takes the next ones.
+    The images come in an endless series of shuffles, each of which has
+    every image once; a step takes the next ones.
 
     Args:
-        split: the pictures.
-        phase: its batch_size is the number of pictures a step.
-        seed: of the shuffles and of what is drawn for a picture.
+        split: the images.
+        phase: its batch_size is the number of images a step.
+        seed: of the shuffles and of what is drawn for an image.
         transform: makes of a sample what the model sees, the size included;
-            by default half of the pictures are mirrored, and all are fitted
+            by default half of the images are mirrored, and all are fitted
             into the limits that `batch` is given.
-        by_shape: the pictures of a step are all landscape (or square), or
+        by_shape: the images of a step are all landscape (or square), or
             all portrait, so that little of a batch is padding.  Then each
             group has its own series of shuffles, and the groups take turns
             in proportion to their sizes: after any number of steps each has
-            had its share of the steps to within one, and no picture of a
+            had its share of the steps to within one, and no image of a
             group was seen more than once more than another.  Needs
-            `split.sizes`, the (H, W) of each picture.
-        exact_padding: pictures of other sizes make micro-batches of their
+            `split.sizes`, the (H, W) of each image.
+        exact_padding: images of other sizes make micro-batches of their
             own, so that none is padded; see Recipe.
-        device: where pictures that lie in memory as one array are held
+        device: where images that lie in memory as one array are held
             (see held.py); None: they are taken one by one.
     """
 
@@ -107,7 +107,7 @@ class BatchOrder:
         return [collate(group) for group in groups]
 
     def indices(self, step: int) -> list[int]:
-        """Return the positions in the split of the step's pictures."""
+        """Return the positions in the split of the step's images."""
         group, step = self._turn(step)
         first = step * self.size
         return [self._index(group, first + i) for i in range(self.size)]
@@ -116,9 +116,9 @@ class BatchOrder:
         """Return the group of a step, and which of the group's steps it is."""
         if len(self.groups) == 1:
             return 0, step
-        pictures, portraits = len(self.split), len(self.groups[1])
-        before = step * portraits // pictures
-        if (step + 1) * portraits // pictures > before:
+        images, portraits = len(self.split), len(self.groups[1])
+        before = step * portraits // images
+        if (step + 1) * portraits // images > before:
             return 1, before
         return 0, step - before
 
@@ -140,7 +140,7 @@ class BatchOrder:
     def _sample(
         self, index: int, drawn: float, limits: tuple[int, int]
     ) -> Sample:
-        """Return a picture as the model sees it."""
+        """Return an image as the model sees it."""
         sample = self.split[index]
         classes = len(self.split.categories)
         if len(sample.labels) and int(sample.labels.max()) >= classes:
@@ -181,7 +181,7 @@ def _by_shape(split: Split) -> list[list[int]]:
     sizes = getattr(split, "sizes", None)
     if sizes is None:
         raise ConfigError(
-            "To put pictures of one shape together their sizes must be "
+            "To put images of one shape together their sizes must be "
             "known: the data need `sizes`, a list of (H, W)."
         )
     groups: list[list[int]] = [[], []]
@@ -192,12 +192,12 @@ def _by_shape(split: Split) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Share:
-    """What a process sees of a step: one picture of `processes`, in parts.
+    """What a process sees of a step: one image of `processes`, in parts.
 
     Attributes:
         rank: of the process, 0 to processes - 1.
         processes: how many there are.
-        parts: micro-batches that the process's pictures are dealt out to.
+        parts: micro-batches that the process's images are dealt out to.
     """
 
     rank: int = 0
@@ -246,19 +246,19 @@ def load_steps(
 
 
 def check_shared_memory(
-    workers: int, pictures: int, limits: tuple[int, int]
+    workers: int, images: int, limits: tuple[int, int]
 ) -> None:
     """Refuse more workers than /dev/shm, which Docker makes small, can hold.
 
     Where it is full, they stand still for ever.  Each has two batches there.
 
-    pictures: of a step, of one process; limits: the shorter and the longer
-    side of a picture, at most.
+    images: of a step, of one process; limits: the shorter and the longer
+    side of an image, at most.
     """
     if not workers or not SHARED_MEMORY.is_dir():
         return
     # Three floats a pixel, and a byte for the padding mask.
-    batches = 2 * 13 * pictures * limits[0] * limits[1]
+    batches = 2 * 13 * images * limits[0] * limits[1]
     batches *= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     free = shutil.disk_usage(SHARED_MEMORY).free
     if workers * batches > free:

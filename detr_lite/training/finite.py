@@ -1,4 +1,4 @@
-"""Numbers that are not finite: said with the step, the pictures, the layer."""
+"""Numbers that are not finite: said with the step, the images, the layer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass

@@ -26,7 +26,7 @@ from detr_lite.training.totals import Totals, count_totals
 class PhaseTrainer:
     """One phase: its module, its optimizer, and what one step does.
 
-    The losses and gradients of a step are those of its pictures together,
+    The losses and gradients of a step are those of its images together,
     however many processes and micro-batches share them, to rounding.  But
     for phase "backbone": batch norm sees a micro-batch alone.
 
@@ -185,8 +185,8 @@ class PhaseTrainer:
                 where += f", first in the layer {layer}"
                 break
         split = self.order.split
-        pictures = [split[i].image_id for i in self.order.indices(step)]
-        return not_finite(what, where, pictures)
+        images = [split[i].image_id for i in self.order.indices(step)]
+        return not_finite(what, where, images)
 
     def _try(self, batch: Batch) -> None:
         counted = Totals(1.0, 1.0, 1.0)

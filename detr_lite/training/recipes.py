@@ -16,7 +16,7 @@ class Phase:
         name: "backbone" (pixel classification), "boxes" (DETR), "masks"
             (DETR frozen, mask head only) or "joint" (all at once).
         steps: optimizer steps.
-        batch_size: pictures a step, over all processes together.
+        batch_size: images a step, over all processes together.
         lr: the highest learning rate, after the warm-up.
         backbone_lr: that of the backbone, as a part of lr.
         warmup: steps of warm-up.
@@ -43,11 +43,11 @@ class Recipe:
         phases: in order.
         model: the sizes of the model.
         no_object_weight: of "no object" in the class loss.
-        seed: of the initial weights and of the order of the pictures.
+        seed: of the initial weights and of the order of the images.
         weight_decay: of AdamW.
         freeze_stem: leave the backbone's first convolution and Res2 as they
             are, as the original does with ImageNet's.
-        by_shape: the pictures of a step are all landscape or all portrait;
+        by_shape: the images of a step are all landscape or all portrait;
             see BatchOrder.
         imagenet: start from the backbone's ImageNet weights, not from those
             of the scenes.
@@ -82,11 +82,11 @@ class Engine:
         precision: of the model's arithmetic: "tf32", which is float32 but
             for the products of NVIDIA's GPUs, "float32", "bf16", or "fp16"
             for GPUs without bf16; see Speed.
-        accumulate: micro-batches that a process's pictures of a step are
+        accumulate: micro-batches that a process's images of a step are
             computed in, one after the other; less memory, the same step.
         checkpoint_masks: compute the mask head's activations twice instead
             of keeping them; less memory, the same gradients.
-        workers: processes that load pictures, for each training process.
+        workers: processes that load images, for each training process.
         deterministic: a GPU gives the same weights every time, more slowly;
             a CPU does so anyway.
     """
@@ -109,12 +109,12 @@ class Engine:
             )
 
 
-COCO_PICTURES = 118_287  # in train2017
+COCO_IMAGES = 118_287  # in train2017
 
 
 def _epochs(count: int, batch_size: int) -> int:
-    """Return the steps in which COCO's pictures are seen count times."""
-    return math.ceil(count * COCO_PICTURES / batch_size)
+    """Return the steps in which COCO's images are seen count times."""
+    return math.ceil(count * COCO_IMAGES / batch_size)
 
 
 PRESETS = {
@@ -161,8 +161,8 @@ PRESETS = {
         imagenet=True,
         augment=True,
     ),
-    # From panoptic weights, for hundreds of pictures rather than 100,000.
-    # Half of the paper's rate: a step has an eighth of its pictures, and
+    # From panoptic weights, for hundreds of images rather than 100,000.
+    # Half of the paper's rate: a step has an eighth of its images, and
     # the weights have less far to go.
     "finetune": Recipe(
         phases=(
@@ -275,13 +275,13 @@ TRAINED = {
 }
 
 
-def describe(recipe: Recipe, pictures: int) -> list[str]:
+def describe(recipe: Recipe, images: int) -> list[str]:
     """Return a line on each phase: its steps, its rate, what it trains."""
     lines = []
     for p in recipe.phases:
-        looks = p.steps * p.batch_size / pictures
+        looks = p.steps * p.batch_size / images
         line = (
-            f"phase {p.name}: {p.steps} steps of {p.batch_size} pictures "
+            f"phase {p.name}: {p.steps} steps of {p.batch_size} images "
             f"({looks:.1f} looks at each), learning rate {p.lr:g}"
         )
         what = TRAINED[p.name]

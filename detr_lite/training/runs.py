@@ -56,7 +56,7 @@ def in_own_folder(train: Callable) -> Callable:
             if not str(error).startswith("DataLoader"):
                 raise
             raise ConfigError(
-                f"A worker that loads pictures ended or stood still ({error})"
+                f"A worker that loads images ended or stood still ({error})"
                 "; there may be too little memory for so many. Use fewer "
                 "workers, and go on with --resume."
             ) from error

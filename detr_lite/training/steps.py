@@ -37,7 +37,7 @@ class PixelStep(nn.Module):
         with computing(batch.images.device, self.precision):
             logits = self.classifier(batch.images)
         losses = pixel_loss(logits.float(), batch.targets, self.isthing)
-        part = len(batch.images) / totals.pictures
+        part = len(batch.images) / totals.images
         return {name: value * part for name, value in losses.items()}
 
 

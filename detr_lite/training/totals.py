@@ -4,7 +4,7 @@ A loss of DETR is a sum over segments or queries, divided by a total.  Here
 the totals are those of the whole step, over all processes and micro-batches:
 then its loss and gradients are those of one process with one large batch.
 The original takes the class loss's mean in each process alone, and the mean
-of the processes' means, so there a segment's weight depends on which pictures
+of the processes' means, so there a segment's weight depends on which images
 it shares a GPU with.
 """
 
@@ -31,12 +31,12 @@ class Totals:
         class_weight: the sum of the weights in the class loss.  It follows
             from the targets: as many queries as there are segments get a
             class (all N, if there are more), the others "no object".
-        pictures: how many there are.
+        images: how many there are.
     """
 
     boxes: float | Tensor
     class_weight: float | Tensor
-    pictures: float | Tensor
+    images: float | Tensor
 
 
 def count_totals(
@@ -48,20 +48,20 @@ def count_totals(
     """Return the totals of a step from this process's micro-batches."""
     segments = [n for batch in batches for n in batch.targets.counts]
     with_class = sum(min(n, num_queries) for n in segments)
-    boxes, pictures = sum(segments), len(segments)
+    boxes, images = sum(segments), len(segments)
     processes = accelerator.num_processes
     if processes > 1:  # tensors, so that the host need not wait for them
-        counts = torch.tensor([boxes, with_class, pictures]).to(
+        counts = torch.tensor([boxes, with_class, images]).to(
             accelerator.device, non_blocking=True
         )
         counts = accelerator.reduce(counts, "sum")
-        boxes, with_class, pictures = counts.unbind()
+        boxes, with_class, images = counts.unbind()
         boxes = boxes.clamp(min=1)
-    others = pictures * num_queries - with_class
+    others = images * num_queries - with_class
     return Totals(
         (boxes or 1) if processes == 1 else boxes / processes,
         (with_class + others * no_object_weight) / processes,
-        pictures / processes,
+        images / processes,
     )
 
 
@@ -74,7 +74,7 @@ def answers(
     logits: (B, N, K + 1); queries: (T,), see HungarianMatcher.
     "class_accuracy": of the true segments, the part whose query gives the
     right class.  "cardinality_error": how many queries more or fewer than
-    there are segments found something, a mean over pictures.  (The
+    there are segments found something, a mean over images.  (The
     original's class_error is that of one process's last batch.)
     """
     num_queries, no_object = logits.shape[1], logits.shape[2] - 1
@@ -87,5 +87,5 @@ def answers(
     )
     return {
         "class_accuracy": right.sum() / totals.boxes,
-        "cardinality_error": surplus.abs().sum() / totals.pictures,
+        "cardinality_error": surplus.abs().sum() / totals.images,
     }

@@ -3,12 +3,12 @@
 Before them, and for small models only, phase "backbone" stands in for
 ImageNet weights: the backbone learns to classify the pixels of the scenes.
 
-A run is a function of its recipe and its data: which pictures make up a step
+A run is a function of its recipe and its data: which images make up a step
 follows from the seed and the step's number alone.  A killed run that is
 resumed therefore ends at the same weights as one that was not.
 
 The same `train` runs on one CPU, on one GPU, or in several processes, one
-for each GPU, that share the pictures of a step:
+for each GPU, that share the images of a step:
 
     detr-lite train --out DIR
     torchrun --nproc-per-node 8 -m detr_lite train --out DIR
@@ -283,7 +283,7 @@ def _check(
     for phase in recipe.phases:
         if phase.batch_size < parts:
             raise ConfigError(
-                f"The {phase.batch_size} pictures a step of phase "
+                f"The {phase.batch_size} images a step of phase "
                 f"{phase.name} cannot be shared among {parts} (processes "
                 "times accumulate); lower accumulate or raise batch_size."
             )

@@ -120,7 +120,7 @@ mean_place = Answers(
         (lambda maps: place(maps, relative=False), "divide by w and by h"),
         (lambda maps: place(maps, 0, False), "divide by w and by h"),
         (brightest, "not the mean"),
-        (from_border_to_border, "the picture's borders"),
+        (from_border_to_border, "the image's borders"),
         (for_square_maps_alone, "3 x 5 positions"),
         (lambda maps: place(maps[:1]), "of all heads"),
         (lambda maps: place(maps)[0], "two numbers"),

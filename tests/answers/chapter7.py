@@ -29,7 +29,7 @@ bets = Answers(
     ),
 )
 
-# 2: the size at which the model sees a picture
+# 2: the size at which the model sees an image
 
 
 def size(shortest=800, longest=1333, other=int, swap=False):

@@ -30,20 +30,20 @@ class Report:
     Attributes:
         problems: a sentence each; with any, the data cannot be used.
         warnings: a sentence each; what training may suffer from.
-        pictures: how many could be read.
+        images: how many could be read.
         classes: how many segments each class has, in the data's order;
             without crowds, from which nothing is learned.
-        most: (segments, picture) of the picture with most segments.
+        most: (segments, image) of the image with most segments.
         crowds: how many of the segments are crowds.
-        untrue: (segment and picture, bbox and area that the JSON says, those
+        untrue: (segment and image, bbox and area that the JSON says, those
             of the pixels), where they differ by more than a pixel.
         pixels, void: pixels in all, and those of no segment.
-        smallest: (pixels, id, picture) of the smallest segments.
+        smallest: (pixels, id, image) of the smallest segments.
     """
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    pictures: int = 0
+    images: int = 0
     classes: Counter = field(default_factory=Counter)
     most: tuple[int, str] = (0, "none")
     crowds: int = 0
@@ -53,7 +53,7 @@ class Report:
     smallest: list[tuple[int, int, str]] = field(default_factory=list)
 
     def count(self, sample: Sample, categories: Categories) -> None:
-        """Count one picture, and warn of what is in it."""
+        """Count one image, and warn of what is in it."""
         ids, boxes = sample.drawn
         areas = np.unique(sample.id_map.numpy(), return_counts=True)[1]
         area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
@@ -64,7 +64,7 @@ class Report:
                 strict=True,
             )
         )
-        self.pictures += 1
+        self.images += 1
         self.pixels += sample.id_map.numel()
         self.void += area.get(0, 0)
         self.crowds += int(sample.crowd.sum())
@@ -118,8 +118,8 @@ class Report:
         """Return the figures as lines to print."""
         segments = self.classes.total() + self.crowds
         return [
-            f"{self.pictures} pictures, {segments} segments: "
-            f"{segments / max(self.pictures, 1):.1f} a picture, at most "
+            f"{self.images} images, {segments} segments: "
+            f"{segments / max(self.images, 1):.1f} an image, at most "
             f"{self.most[0]} ({self.most[1]}); {self.crowds} crowds",
             f"void: {100 * self.void / max(self.pixels, 1):.1f} % of all "
             "pixels",
@@ -168,7 +168,7 @@ def check_folder(
         if upright and (tag := read_orientation(path)) != 1:
             report.warnings.append(
                 f"{path} is turned when it is read, for its orientation tag "
-                f"is {tag}; its annotation must be of the turned picture, or "
+                f"is {tag}; its annotation must be of the turned image, or "
                 "read it with --as-stored."
             )
     if report.untrue:

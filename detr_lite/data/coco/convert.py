@@ -1,6 +1,6 @@
 """From instances and semantic masks to a COCO panoptic data set.
 
-Things come from a JSON of instances, stuff from one label image a picture;
+Things come from a JSON of instances, stuff from one label image an image;
 what neither covers is void.
 """
 
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ValidationError
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
 from detr_lite.data.coco.writer import PanopticWriter
-from detr_lite.data.images import open_image, pictures_in, read_image
+from detr_lite.data.images import images_in, open_image, read_image
 from detr_lite.errors import ConfigError, DataError, ImageError, Problems
 from detr_lite.files.output import staged
 from detr_lite.files.records import (
@@ -32,7 +32,7 @@ from detr_lite.files.records import (
 
 
 @dataclass(slots=True)
-class _Picture:
+class _Entry:
     id: ImageId
     file_name: Text
 
@@ -60,23 +60,23 @@ def convert(
     images: str | Path,
     classes: str | Path,
     out: str | Path,
-    progress: Callable[[Sequence[_Picture]], Iterable[_Picture]] = iter,
+    progress: Callable[[Sequence[_Entry]], Iterable[_Entry]] = iter,
 ) -> int:
-    """Write a data set in our layout; return how many pictures it has.
+    """Write a data set in our layout; return how many images it has.
 
     Where instances overlap, the smaller one is on top: a tie lies before
     its person.  All of it is written, or nothing.
 
     Args:
         instances: a JSON of COCO's instances: polygons or run lengths.
-            None: there are no things, and each picture of the folder counts.
-        semantic: a folder of label images, <stem>.png for each picture: one
+            None: there are no things, and each image of the folder counts.
+        semantic: a folder of label images, <stem>.png for each image: one
             byte (or 16 bits) a pixel, the category id; ids that are no
             stuff class count as void.  None: there is no stuff.
-        images: the folder of the pictures.
+        images: the folder of the images.
         classes: a JSON list of the categories: id, name, isthing, color.
         out: the folder to make.
-        progress: wraps the pictures.
+        progress: wraps the images.
 
     Problems lists each file and each entry that cannot be used; DataError or
     ImageError says why nothing more can be said.
@@ -90,17 +90,17 @@ def convert(
     categories = Categories.read(read_json(classes), str(classes))
     problems: list[str] = []
     if instances is None:
-        source, found = images, pictures_in(images)
-        pictures = [_Picture(n, p.name) for n, p in enumerate(found, 1)]
+        source, found = images, images_in(images)
+        entries = [_Entry(n, p.name) for n, p in enumerate(found, 1)]
         things = {}
     else:
         source = Path(instances)
-        pictures, things = _read(source, categories, problems)
+        entries, things = _read(source, categories, problems)
     with staged(out, "convert", new=True) as stage:
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
-        for picture in progress(pictures):
-            path = images / picture.file_name
+        for entry in progress(entries):
+            path = images / entry.file_name
             with _collected(problems):
                 size = tuple(read_image(path).shape[1:])
                 stuff = np.full(size, -1)
@@ -108,17 +108,17 @@ def convert(
                     labels = Path(semantic) / f"{path.stem}.png"
                     stuff = _labels(labels, size)
                 masks = []
-                for thing in things.get(str(picture.id), []):
+                for thing in things.get(str(entry.id), []):
                     with _collected(problems):
                         masks.append((_mask(thing, size, source), thing))
                 segments = merge(stuff, masks, categories)
-                writer.add(picture.id, path.stem, *segments, path.name)
+                writer.add(entry.id, path.stem, *segments, path.name)
                 copy = stage / "images" / path.name
                 copy.write_bytes(path.read_bytes())
         if problems:
             raise Problems(problems)
         writer.close()
-    return len(pictures)
+    return len(entries)
 
 
 @contextmanager
@@ -132,8 +132,8 @@ def _collected(problems: list[str]) -> Iterator[None]:
 
 def _read(
     path: Path, categories: Categories, problems: list[str]
-) -> tuple[list[_Picture], dict[str, list[Instance]]]:
-    """Return the pictures, and by their ids the instances, of a JSON.
+) -> tuple[list[_Entry], dict[str, list[Instance]]]:
+    """Return the images, and by their ids the instances, of a JSON.
 
     What is wrong with its entries is added to the problems.
     """
@@ -148,15 +148,15 @@ def _read(
             )
     if not content["images"]:
         raise DataError(f"{path} lists no image; there is no data.")
-    pictures: dict[str, _Picture] = {}
+    entries: dict[str, _Entry] = {}
     for number, raw in enumerate(content["images"]):
         with _collected(problems):
-            picture = _checked(_Picture, raw, f"{path}: image {number}")
-            if str(picture.id) in pictures:
+            entry = _checked(_Entry, raw, f"{path}: image {number}")
+            if str(entry.id) in entries:
                 raise DataError(
-                    f"{path} lists image {picture.id} twice; keep one."
+                    f"{path} lists image {entry.id} twice; keep one."
                 )
-            pictures[str(picture.id)] = picture
+            entries[str(entry.id)] = entry
     broken = bool(problems)  # then some instances seem to have no image
     things: dict[str, list[Instance]] = {}
     for number, raw in enumerate(content["annotations"]):
@@ -165,7 +165,7 @@ def _read(
         with _collected(problems):
             thing = _checked(Instance, raw, where)
             image = str(thing.image_id)
-            if image not in pictures and not broken:
+            if image not in entries and not broken:
                 raise DataError(
                     f"{where} is of image {image}, which is not among the "
                     "images; add or remove it."
@@ -180,7 +180,7 @@ def _read(
                     "stuff; instances are things."
                 )
             things.setdefault(image, []).append(thing)
-    return [*pictures.values()], things
+    return [*entries.values()], things
 
 
 def _checked(kind: type, raw, where: str) -> Any:
@@ -242,14 +242,14 @@ def _labels(path: Path, size: tuple[int, int]) -> np.ndarray:
     with open_image(path) as image:
         if image.mode not in ("L", "P", "I;16", "I"):
             raise ImageError(
-                f"{path} is a picture in colors (mode {image.mode}); a label "
+                f"{path} is an image in colors (mode {image.mode}); a label "
                 "image holds one number a pixel, the category id."
             )
         labels = np.array(image).astype(np.int64)
     if labels.shape != size:
         raise ImageError(
             f"{path} has {labels.shape[1]} x {labels.shape[0]} pixels but "
-            f"its picture, set upright, {size[1]} x {size[0]}; they must be "
+            f"its image, set upright, {size[1]} x {size[0]}; they must be "
             "of one size."
         )
     return labels

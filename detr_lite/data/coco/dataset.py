@@ -1,4 +1,4 @@
-"""COCO panoptic data sets: pictures, PNGs of segment ids, and one JSON."""
+"""COCO panoptic data sets: images, PNGs of segment ids, and one JSON."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ from detr_lite.errors import DataError
 class CocoPanoptic(Sequence[Sample]):
     """A data set on disk in COCO's panoptic format.
 
-    Reads pictures when they are asked for.  The structure of the JSON and
+    Reads images when they are asked for.  The structure of the JSON and
     the presence of every file are checked at once, what is in the PNGs when
     it is read: DataError names the file and the segment.
 
-    A picture without segments is a sample like any other, and so is one of
+    An image without segments is a sample like any other, and so is one of
     void alone (id 0: pixels that nobody annotated).  A segment may have one
     pixel.  Crowds, which stand for a group of things, are marked in the
     sample; make_targets leaves them out, evaluation ignores what lies there.
 
     Args:
         annotations: the JSON file.
-        images: the folder of the pictures.
+        images: the folder of the images.
         panoptic: the folder of the PNGs.
-        upright: turn pictures as their orientation tags say; False leaves
+        upright: turn images as their orientation tags say; False leaves
             them as they are stored, as the original does, for annotations
             that were made so.
     """
@@ -103,7 +103,7 @@ class CocoPanoptic(Sequence[Sample]):
 
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
-        """(H, W) of each picture, by the JSON; none is opened for it.
+        """(H, W) of each image, by the JSON; none is opened for it.
 
         Only where the JSON does not say is the head of the file read.
         """
@@ -115,7 +115,7 @@ class CocoPanoptic(Sequence[Sample]):
 
     @property
     def segment_counts(self) -> list[int]:
-        """The number of segments of each picture, crowds not counted."""
+        """The number of segments of each image, crowds not counted."""
         return [
             int((entry.segments[:, 2] == 0).sum()) for entry in self._entries
         ]
@@ -126,10 +126,10 @@ class CocoPanoptic(Sequence[Sample]):
         seed: int = 0,
         categories: Sequence[str | int] | None = None,
     ) -> Part:
-        """Return some of the pictures, in their order.
+        """Return some of the images, in their order.
 
         count: how many, drawn by the seed (default: all that qualify);
-        categories: names or ids of classes; only pictures that show a
+        categories: names or ids of classes; only images that show a
         segment of one of them, crowds included, qualify.
         """
         chosen = range(len(self))
@@ -144,7 +144,7 @@ class CocoPanoptic(Sequence[Sample]):
             count = len(chosen)
         if not 0 < count <= len(chosen):
             raise DataError(
-                f"{self.files.annotations} has {len(chosen)} such pictures; "
+                f"{self.files.annotations} has {len(chosen)} such images; "
                 f"a subset of {count} cannot be taken."
             )
         if count < len(chosen):

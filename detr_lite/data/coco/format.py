@@ -32,7 +32,7 @@ from detr_lite.files.records import (
 
 
 class Files(NamedTuple):
-    """Where a data set's JSON, pictures and PNGs are."""
+    """Where a data set's JSON, images and PNGs are."""
 
     annotations: Path
     images: Path
@@ -40,7 +40,7 @@ class Files(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the JSON says of one picture, without any problem.
+    """What the JSON says of one image, without any problem.
 
     segments: (T, 3) int32, for each segment its id, label and crowd flag;
     told: (T, 5) float, for each its bbox and its area, NaN where there is
@@ -144,7 +144,7 @@ class _Annotation:
 def read_entries(
     content: dict, categories: Categories, files: Files
 ) -> Iterator[Entry | str]:
-    """Yield an Entry for each picture that is in order, else its problems."""
+    """Yield an Entry for each image that is in order, else its problems."""
     path = files.annotations
     images: dict[str, _Image] = {}
     for raw in content["images"]:
@@ -333,12 +333,12 @@ def rgb_to_ids(rgb: np.ndarray) -> Tensor:
 def read_ids(path: Path) -> Tensor:
     """Return the segment ids of a panoptic PNG, (H, W) int32.
 
-    ImageError if the file cannot be read or is no picture in colors.
+    ImageError if the file cannot be read or is no image in colors.
     """
     with open_image(path) as image:
         if image.mode not in ("RGB", "RGBA", "P"):
             raise ImageError(
-                f"{path} is a gray picture (mode {image.mode}); a panoptic "
+                f"{path} is a gray image (mode {image.mode}); a panoptic "
                 "PNG is RGB, where id = R + 256 G + 256^2 B."
             )
         if image.mode != "RGB":
@@ -354,7 +354,7 @@ def read_sample(
 ) -> tuple[Sample | None, list[str]]:
     """Return the sample of an entry, if it can be read, and its problems.
 
-    upright: whether a picture is turned as its orientation tag says.
+    upright: whether an image is turned as its orientation tag says.
     """
     png = files.panoptic / entry.png_name
     try:
@@ -398,13 +398,13 @@ def _size_problems(
     turn = ""
     if (width, height) in (entry.size, (h, w)) and read_orientation(path) > 4:
         turn = (
-            "; the picture's orientation tag turns it on its side, and "
+            "; the image's orientation tag turns it on its side, and "
             "--as-stored reads it unturned"
         )
     if (h, w) != (height, width):
         yield (
             f"{files.panoptic / entry.png_name} has {w} x {h} pixels but "
-            f"its picture {entry.file_name} has {width} x {height}; they "
+            f"its image {entry.file_name} has {width} x {height}; they "
             f"must be of one size{turn}."
         )
     if entry.size not in (None, (height, width)):

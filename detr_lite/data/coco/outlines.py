@@ -10,15 +10,15 @@ from itertools import pairwise
 
 import numpy as np
 
-# A polygon's way over the half of its picture's rim; real ones stay below 50.
+# A polygon's way over the half of its image's rim; real ones stay below 50.
 LONGEST = 200
 
 
 def mask_of_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
     """Return what lies in any of the polygons, (H, W) bool.
 
-    polygons: x, y, x, y, ... each, in pixels; size: (H, W) of the picture.
-    A polygon may leave the picture, but not by more than the picture's size.
+    polygons: x, y, x, y, ... each, in pixels; size: (H, W) of the image.
+    A polygon may leave the image, but not by more than the image's size.
     One of fewer than three points covers nothing and is left out.
     ValueError says what is wrong, as the middle of a sentence.
     """
@@ -55,7 +55,7 @@ def _check_polygon(polygon, size: tuple[int, int]) -> None:
             ):
                 raise ValueError(
                     f"the polygon's coordinate {str(number)[:20]} is no "
-                    f"number in or near its picture of {width} x {height}"
+                    f"number in or near its image of {width} x {height}"
                 )
     points = [*zip(polygon[::2], polygon[1::2], strict=True)]
     way = sum(
@@ -65,7 +65,7 @@ def _check_polygon(polygon, size: tuple[int, int]) -> None:
     if way > LONGEST * (height + width):
         raise ValueError(
             f"the polygon's rim of {way:.0f} pixels goes to and fro in its "
-            f"picture of {width} x {height}"
+            f"image of {width} x {height}"
         )
 
 
@@ -73,15 +73,15 @@ def mask_of_runs(shape: dict, size: tuple[int, int]) -> np.ndarray:
     """Return the mask of run lengths, (H, W) bool.
 
     shape: COCO's "counts", a list or a text, and "size"; the runs go down
-    the columns, the first of them outside.  size: (H, W) of the picture.
+    the columns, the first of them outside.  size: (H, W) of the image.
     ValueError says what is wrong, as the middle of a sentence.
     """
     height, width = size
     if shape.get("size") != [height, width]:
         columns_rows = str(shape.get("size"))[:40].strip("[]").split(", ")
         raise ValueError(
-            f"it is of a picture of {' x '.join(reversed(columns_rows))} "
-            f"pixels, but its picture has {width} x {height}"
+            f"it is of an image of {' x '.join(reversed(columns_rows))} "
+            f"pixels, but its image has {width} x {height}"
         )
     runs = shape.get("counts")
     if isinstance(runs, str):
@@ -92,7 +92,7 @@ def mask_of_runs(shape: dict, size: tuple[int, int]) -> np.ndarray:
         raise ValueError("its counts are no list of run lengths and no text")
     if sum(runs) != height * width:
         raise ValueError(
-            f"its run lengths add up to {sum(runs)}, but its picture has "
+            f"its run lengths add up to {sum(runs)}, but its image has "
             f"{height * width} pixels"
         )
     inside = np.arange(len(runs)) % 2 == 1

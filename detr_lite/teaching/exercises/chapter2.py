@@ -92,7 +92,7 @@ def _compare_corners(mine: Tensor, boxes: Tensor, height, width) -> None:
         )
     worst = (mine - right).abs().amax(1).argmax()
     raise Wrong(
-        f"The box {_row(boxes[worst])} in a picture of {height} x {width} "
+        f"The box {_row(boxes[worst])} in an image of {height} x {width} "
         f"has the corners {_row(right[worst])}, not {_row(mine[worst])}."
     )
 

@@ -87,7 +87,7 @@ def exercise_3(answer: Callable) -> str:
 
 
 def exercise_4(answer: Callable) -> str:
-    """The place (x, y) that maps point at, relative to the picture."""
+    """The place (x, y) that maps point at, relative to the image."""
     needs_function(answer)
     generator = torch.Generator().manual_seed(4)
     for size in ((12, 12), (3, 5)):
@@ -112,7 +112,7 @@ def exercise_4(answer: Callable) -> str:
         if near(place, (across, down), 0.002):
             raise Wrong(
                 "Your first center is at 0 and your last at 1; those are the "
-                "picture's borders, and the centers lie inside."
+                "image's borders, and the centers lie inside."
             )
         scaled = place[0] / size[1], place[1] / size[0]
         if near(scaled, right, 0.002) or near(scaled, (x, y), 0.002):

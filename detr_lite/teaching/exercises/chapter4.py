@@ -150,7 +150,7 @@ def exercise_4(answer: Callable) -> str:
         raise Wrong("A Keep returns a tensor of True and False.")
     if keep.shape != (2, 4):
         raise Wrong(
-            "For 2 pictures of 4 queries the shape is (2, 4), yours is "
+            "For 2 images of 4 queries the shape is (2, 4), yours is "
             f"{tuple(keep.shape)}."
         )
     if keep[0, 1]:

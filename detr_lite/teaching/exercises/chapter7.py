@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from detr_lite.data.categories import Categories, Category
-from detr_lite.data.resizing import resize_picture, resized_size
+from detr_lite.data.resizing import fit_image, resized_size
 from detr_lite.data.sample import Sample
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.data.subsets import Part
@@ -165,8 +165,8 @@ class Shrunken(Part):
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         side = sample.image.shape[1]
-        small = resize_picture(sample.image, self.size, self.size)
-        return replace(sample, image=resize_picture(small, side, side))
+        small = fit_image(sample.image, self.size, self.size)
+        return replace(sample, image=fit_image(small, side, side))
 
 
 def exercise_5(answer) -> str:

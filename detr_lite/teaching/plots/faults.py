@@ -1,4 +1,4 @@
-"""Pictures for the bug museum: pairs with and without a fault, and tables.
+"""Images for the bug museum: pairs with and without a fault, and tables.
 
 What notices a fault is red and has a cross; what doesn't is green and has a
 tick.

@@ -1,4 +1,4 @@
-"""The pipeline picture: from pixels to segments, drawn as SVG.
+"""The pipeline image: from pixels to segments, drawn as SVG.
 
 It is a part of the book's first page, whose style sheet gives colors to the
 classes used here, which follow the light or the dark theme.
@@ -49,7 +49,7 @@ asks about which stage."""
 
 
 def pipeline_svg(lit: str = "") -> str:
-    """Return the picture as SVG; lit: the question whose stage stands out."""
+    """Return the image as SVG; lit: the question whose stage stands out."""
     height = BOXES["panoptic"][0] + HEIGHT + 12
     parts = [
         f'<svg class="pipeline" viewBox="0 0 {WIDTH} {height}" role="img" '
