@@ -43,7 +43,7 @@ def difference(outputs: list, stored: list) -> str:
     """Return how the pictures differ from the stored ones, or ""."""
     new, old = pictures(outputs), pictures(stored)
     if len(new) != len(old):
-        return f"{len(new)} pictures were drawn, {len(old)} are stored"
+        return f"{len(new)} images were drawn, {len(old)} are stored"
     for a, b in zip(new, old, strict=True):
         if a.shape != b.shape:
             return f"the picture is {a.shape}, the stored one {b.shape}"

@@ -22,6 +22,8 @@ from browsing import chromium
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from detr_lite.teaching.faults import FAULTS
+
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
 SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
@@ -171,8 +173,9 @@ def test_links_lead_somewhere(page, site, soup):
             if not (site / file).exists():
                 broken.append(address)
             elif tag == "a" and url.fragment and file.endswith(".html"):
-                target = soup(file)
-                if not target.find(id=url.fragment):
+                # The museum's widget opens the exhibit that is named.
+                exhibit = url.fragment.removeprefix("fault-") in FAULTS
+                if not exhibit and not soup(file).find(id=url.fragment):
                     broken.append(address)
     assert not broken
 

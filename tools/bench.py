@@ -538,7 +538,7 @@ CASES = {
     "backbone_800x1066": ("backbone", LARGE, 1, TWO, 3),
     "transformer_800x1066": ("transformer", LARGE, 1, TWO, 3),
     "mask_head_800x1066": ("mask_head", LARGE, 1, TWO, 2),
-    "scenes_20_images": ("scenes", (96, 96), 20, TWO, 3),
+    "scenes_20_pictures": ("scenes", (96, 96), 20, TWO, 3),
     "box_step_480x640": ("box_step", SMALL, 1, SIDES, 3),
     "inference_480x640_batch_4": ("inference", SMALL, 4, TWO, 2),
     "inference_800x1066_batch_4": ("inference", LARGE, 4, TWO, 1),

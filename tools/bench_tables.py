@@ -24,7 +24,7 @@ CASES = {
     "inference_480x640_batch_4": "four images to ids, 480x640",
     "inference_800x1066": "image to ids, 800x1066",
     "inference_800x1066_batch_4": "four images to ids, 800x1066",
-    "scenes_20_images": "20 scenes to ids, the shipped model",
+    "scenes_20_pictures": "20 scenes to ids, the shipped model",
     "mask_step_480x640": "training step, masks, 480x640",
     "box_step_480x640": "training step, boxes, 480x640",
     "post_processing_800x1066": "15 masks to ids, 800x1066",

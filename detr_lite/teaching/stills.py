@@ -1,4 +1,4 @@
-"""The images that stand in for live ones, where there is no script.
+"""The pictures that stand in for live ones, where there is no script.
 
 Each is a function of the number of a validation scene; the shipped model
 says what is found in it.
@@ -29,7 +29,7 @@ from detr_lite.inference.loading import load_model
 from detr_lite.teaching import faults
 from detr_lite.weights.catalog import shipped_file
 
-SIDE = 288  # pixels of one image
+SIDE = 288  # pixels of one picture
 
 # The boxes of the matching game.  The nearest pair of all is a trap: whoever
 # takes it first pays for it later.
@@ -91,7 +91,7 @@ def attention(scene: int) -> Image.Image:
 
 
 def heated(image: Tensor, weights: Tensor) -> Image.Image:
-    """Return an image under a map, (h, w), faint weights lifted."""
+    """Return a picture under a map, (h, w), faint weights lifted."""
     bright = (weights / weights.max()).sqrt().detach().numpy()
     colors = Image.fromarray((colormaps["magma"](bright) * 255).astype("u1"))
     large = colors.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
@@ -142,7 +142,7 @@ def draw_boxes(
 def encoding(scene: int) -> Image.Image:
     """What the first thing's center resembles, before and after the encoder.
 
-    The third image is where it looks in the encoder's last layer.
+    The third picture is where it looks in the encoder's last layer.
     """
     model, weights = load_model("scenes", device="cpu"), []
     last = model.detr.transformer.encoder.layers[-1].self_attn

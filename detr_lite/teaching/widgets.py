@@ -1,7 +1,7 @@
-"""Live images: their markup, and what stands in for them.
+"""Live pictures: their markup, and what stands in for them.
 
 On the book's site a script replaces the markup by a live model.  Where there
-is no script, as on Colab, on GitHub or on paper, the markup is an image and
+is no script, as on Colab, on GitHub or on paper, the markup is a picture and
 a sentence.  The script is the site's alone: no notebook holds it.
 """
 
@@ -21,7 +21,7 @@ from detr_lite.teaching.faults import FAULTS
 
 @dataclass(frozen=True)
 class Kind:
-    """What a widget shows: an image, alt text, a sentence, and its data."""
+    """What a widget shows: a picture, alt text, a sentence, and its data."""
 
     picture: Callable[[int], Image.Image]
     alt: str
@@ -31,7 +31,7 @@ class Kind:
 
 
 class Widget:
-    """A live image by name; the last line of a cell shows it.
+    """A live picture by name; the last line of a cell shows it.
 
     name: one of KINDS.
     """
@@ -57,7 +57,7 @@ class Widget:
             f'data-scene="{kind.scene}" data-more="{escape(data)}">\n<figure>'
             f'<img alt="{escape(kind.alt)}" '
             f'src="data:image/png;base64,{source}"/>'
-            f"<figcaption>On the book's site this image is alive: "
+            f"<figcaption>On the book's site this picture is alive: "
             f"{escape(kind.caption)}</figcaption></figure>\n</div>"
         )
 
