@@ -5,7 +5,7 @@
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
-	@echo "make test     run the whole test suite (the same; 15 minutes)"
+	@echo "make test     run the whole test suite (the same; 17 minutes)"
 	@echo "make stress   more of what make test has a sample of (20 minutes)"
 	@echo "make matrix   run the fast tests on other Pythons, dependencies," \
 	    "places (10 minutes)"
@@ -33,7 +33,7 @@ book:
 # The other notebooks are run by tests/test_colab.py.
 test:
 	@echo "Running the whole test suite: 1 minute to set up the environment" \
-	    "the first time, then up to 15 minutes on two cores."
+	    "the first time, then up to 17 minutes on two cores."
 	@tools/setup_env.sh
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --nbval \
 	    --nbval-current-env --nbval-cell-timeout=1200 \
