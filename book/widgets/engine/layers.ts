@@ -104,12 +104,17 @@ function gather(
             floats.fill(0, to, to + out);
             continue;
           }
-          let from = x.at + (channel * side + above) * side + left;
-          from += start * stride;
-          let j = 0;
-          while (j < start) floats[to + j++] = 0;
-          for (; j < end; j++, from += stride) floats[to + j] = floats[from];
-          while (j < out) floats[to + j++] = 0;
+          const from = x.at + (channel * side + above) * side + left;
+          for (let j = 0; j < start; j++) floats[to + j] = 0;
+          for (let j = end; j < out; j++) floats[to + j] = 0;
+          if (stride === 1) {
+            // Nearly always; a loop of its own is twice as fast.
+            for (let j = start; j < end; j++) floats[to + j] = floats[from + j];
+          } else {
+            for (let j = start; j < end; j++) {
+              floats[to + j] = floats[from + j * stride];
+            }
+          }
         }
       }
     }
@@ -186,6 +191,16 @@ export function layerNorm(net: Network, name: string, x: Tensor): Tensor {
   return result;
 }
 
+/** The mean, and one over the standard deviation. */
+function moments(data: Float32Array): [number, number] {
+  let mean = 0;
+  for (let i = 0; i < data.length; i++) mean += data[i];
+  mean /= data.length;
+  let square = 0;
+  for (let i = 0; i < data.length; i++) square += (data[i] - mean) ** 2;
+  return [mean, 1 / Math.sqrt(square / data.length + EPSILON)];
+}
+
 const GROUPS = 8;
 
 /** GroupNorm with 8 groups of channels, in place. */
@@ -196,17 +211,12 @@ export function groupNorm(net: Network, name: string, x: Tensor): Tensor {
   const each = channels / GROUPS;
   for (let group = 0; group < GROUPS; group++) {
     const { data } = x.rows(group * each, (group + 1) * each);
-    let mean = 0;
-    for (let i = 0; i < data.length; i++) mean += data[i];
-    mean /= data.length;
-    let square = 0;
-    for (let i = 0; i < data.length; i++) square += (data[i] - mean) ** 2;
-    const scale = 1 / Math.sqrt(square / data.length + EPSILON);
-    for (let channel = 0, i = 0; channel < each; channel++) {
+    const [mean, scale] = moments(data);
+    for (let channel = 0; channel < each; channel++) {
       const gain = scale * weight[group * each + channel];
       const shift = bias[group * each + channel] - mean * gain;
-      for (const end = i + pixels; i < end; i++)
-        data[i] = data[i] * gain + shift;
+      const [from, to] = [channel * pixels, (channel + 1) * pixels];
+      for (let i = from; i < to; i++) data[i] = data[i] * gain + shift;
     }
   }
   return x;

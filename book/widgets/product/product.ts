@@ -62,15 +62,14 @@ function accumulate(
   cRow: i32,
 ): void {
   const zero = f32x4.splat(0);
+  // In the innermost loop places are counted in bytes and only added to.
+  const nextColumn = aColumn << 2;
+  const nextRow = bRow << 2;
   for (let i = 0; i < m; i += 4) {
     // Rows past the end repeat the last one: same numbers, same place.
     const i1 = min(i + 1, m - 1);
     const i2 = min(i + 2, m - 1);
     const i3 = min(i + 3, m - 1);
-    const a0 = a + i * aRow;
-    const a1 = a + i1 * aRow;
-    const a2 = a + i2 * aRow;
-    const a3 = a + i3 * aRow;
     const c0 = c + i * cRow;
     const c1 = c + i1 * cRow;
     const c2 = c + i2 * cRow;
@@ -86,27 +85,40 @@ function accumulate(
       let r1 = zero;
       let r2 = zero;
       let r3 = zero;
+      let a0 = (a + i * aRow) << 2;
+      let a1 = (a + i1 * aRow) << 2;
+      let a2 = (a + i2 * aRow) << 2;
+      let a3 = (a + i3 * aRow) << 2;
+      let at = (b + j) << 2;
       for (let p = 0; p < k; p++) {
-        const left = four(b + p * bRow + j);
-        const right = four(b + p * bRow + j + 4);
-        const at = p * aColumn;
-        let x = one(a0 + at);
+        const left = v128.load(at);
+        const right = v128.load(at, 16);
+        let x = v128.load32_splat(a0);
         l0 = f32x4.add(l0, f32x4.mul(x, left));
         r0 = f32x4.add(r0, f32x4.mul(x, right));
-        x = one(a1 + at);
+        x = v128.load32_splat(a1);
         l1 = f32x4.add(l1, f32x4.mul(x, left));
         r1 = f32x4.add(r1, f32x4.mul(x, right));
-        x = one(a2 + at);
+        x = v128.load32_splat(a2);
         l2 = f32x4.add(l2, f32x4.mul(x, left));
         r2 = f32x4.add(r2, f32x4.mul(x, right));
-        x = one(a3 + at);
+        x = v128.load32_splat(a3);
         l3 = f32x4.add(l3, f32x4.mul(x, left));
         r3 = f32x4.add(r3, f32x4.mul(x, right));
+        a0 += nextColumn;
+        a1 += nextColumn;
+        a2 += nextColumn;
+        a3 += nextColumn;
+        at += nextRow;
       }
       addRows(c0 + j, c1 + j, c2 + j, c3 + j, l0, l1, l2, l3);
       const e = j + 4;
       addRows(c0 + e, c1 + e, c2 + e, c3 + e, r0, r1, r2, r3);
     }
+    const a0 = a + i * aRow;
+    const a1 = a + i1 * aRow;
+    const a2 = a + i2 * aRow;
+    const a3 = a + i3 * aRow;
     for (; j < n; j += 4) {
       let l0 = zero;
       let l1 = zero;
