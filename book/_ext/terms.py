@@ -19,8 +19,9 @@ from pathlib import Path
 from docutils import nodes
 
 SOURCES = ("glossary", "notation")
+NAMES = "references"  # of people, whose initials are no letters of ours
 # Letters that chapters also use for something else.
-AMBIGUOUS = {"L", "S", "T"}
+AMBIGUOUS = {"L", "S", "T", "h", "w"}
 # A mention inside these is none: a link, a name in code, a formula, a title.
 CLOSED = (
     nodes.reference,
@@ -85,10 +86,11 @@ class Terms:
         self._add_tensors(found.get("Tensors", []))
         letters = [x for x in self.symbols if len(x) == 1]
         names = sorted((*self._slugs, *letters), key=len, reverse=True)
-        # Not within a longer word, nor a letter after an apostrophe.
+        # Not within a longer word, nor a letter after an apostrophe, nor one
+        # that is a number's ("Figure M.2"), a name's or a function's.
         self.words = re.compile(
             rf"(?<![\w'\u2019.]){'(' + '|'.join(map(re.escape, names)) + ')'}"
-            r"(?![\w'\u2019])"
+            r"(?![\w'\u2019(]|\.\d)"
         )
 
     def _add_terms(self, entries: dict[str, str]) -> None:
@@ -164,7 +166,7 @@ def link(app, docname: str, key: str, child: nodes.Node) -> nodes.reference:
 
 def mark(app, doctree: nodes.document, docname: str) -> None:
     """Link the first mention of each term in each section."""
-    if docname in SOURCES:
+    if docname in (*SOURCES, NAMES):
         return
     seen_in: dict[int, set] = {}
     for paragraph in list(doctree.findall(nodes.paragraph)):
@@ -197,6 +199,8 @@ def is_mention(node: nodes.Node) -> bool:
         if isinstance(ancestor, CLOSED):
             return False
         ancestor = ancestor.parent
+    if ancestor is not None and " \u2192 " in ancestor.astext():
+        return False  # the strip of stages: all links are chapters
     return isinstance(node, nodes.Text | nodes.literal)
 
 

@@ -57,7 +57,7 @@ class Widget:
             f'data-scene="{kind.scene}" data-more="{escape(data)}">\n<figure>'
             f'<img alt="{escape(kind.alt)}" '
             f'src="data:image/png;base64,{source}"/>'
-            f"<figcaption>On the book's site this picture is alive: "
+            f"<figcaption>On the book's site this is live: "
             f"{escape(kind.caption)}</figcaption></figure>\n</div>"
         )
 
@@ -156,8 +156,8 @@ KINDS = {
         "class and named. Left, without a fault, the outlines fit. Right, "
         "with two tensors of one shape swapped, the names are the same, and "
         "the outlines have left the things.",
-        caption="switch each fault on in the live model, draw the edge from "
-        "right to wrong, and guess which one you see.",
+        caption="switch each fault on in the live model, drag the line "
+        "between right and wrong, and guess which one you see.",
         scene=20,
         data=[
             {

@@ -6,7 +6,7 @@ import { Chips, Report } from "./chips";
 import { css, heat } from "./colors";
 import { button, Choice, canvas, html, percent, slider } from "./dom";
 import { FINE, Live } from "./live";
-import { drawMap, sumOfMaps } from "./maps";
+import { drawMap, sumOfMaps, VEIL } from "./maps";
 import { drawOutline } from "./outline";
 import { figure, nextScene } from "./parts";
 import { SceneView } from "./scene_view";
@@ -69,7 +69,7 @@ class Attention {
       },
     );
     const bounds = { min: 0, max: 0.9, step: 0.05, value: 1 - this.gamma };
-    const faint = slider("Lift the faint", bounds, (value) => {
+    const faint = slider("Brighten faint values", bounds, (value) => {
       this.gamma = 1 - value;
       this.draw();
     });
@@ -112,7 +112,8 @@ class Attention {
     const shares = this.tiles.map((tile, head) => {
       const map = own.subarray(head * size, (head + 1) * size);
       const share = map.reduce((a, b) => a + b, 0);
-      tile.show(this.bright(map, top), side, share, head === this.head);
+      const pressed = head === this.head;
+      tile.show(this.live, this.bright(map, top), side, share, pressed);
       return share;
     });
     const seen =
@@ -134,7 +135,7 @@ class Attention {
   private drawOver(map: Float32Array, side: number): void {
     const [drawing, context] = this.over;
     context.clearRect(0, 0, drawing.width, drawing.height);
-    drawMap(context, map, side, 0.72);
+    drawMap(context, map, side, VEIL);
     drawOutline(context, this.live);
   }
 
@@ -153,7 +154,7 @@ class Attention {
         ? `Head ${this.head} has ${percent(shares[this.head])}`
         : this.joint
           ? `Head ${best} has ${percent(shares[best])} of the ${name}’s attention`
-          : "Each head spends a whole 1";
+          : "Each head’s map sums to 1";
     const what = this.head === ALL ? "All heads" : "It";
     this.words.textContent =
       `${who}. ${what}: 90 % on ${positions} of ${side * side} positions, ` +
@@ -191,8 +192,15 @@ class HeadTile {
     this.root = button({ class: "dl-head" }, press, picture, words);
   }
 
-  show(map: Float32Array, side: number, share: number, pressed: boolean): void {
+  show(
+    live: Live,
+    map: Float32Array,
+    side: number,
+    share: number,
+    pressed: boolean,
+  ): void {
     drawMap(this.context, map, side);
+    drawOutline(this.context, live);
     this.share.textContent = percent(share);
     this.root.setAttribute("aria-pressed", String(pressed));
     const label = `Head ${this.head}, ${percent(share)}`;

@@ -8,7 +8,7 @@ import { Report } from "./chips";
 import { Clocks } from "./clocks";
 import { Choice, html } from "./dom";
 import { Live } from "./live";
-import { drawMap } from "./maps";
+import { drawMap, VEIL } from "./maps";
 import { figure, nextScene } from "./parts";
 import { Cursor, PositionView } from "./position_view";
 import { similarities } from "./similarity";
@@ -160,8 +160,8 @@ class Encoding {
     // What is unlike is as dark as what has nothing in common.
     const bright = (map: Float32Array) => map.map((x) => Math.max(0, x));
     const [first, second, third] = this.maps;
-    first.show(this.live, bright(before), "how alike");
-    second.show(this.live, bright(after), "how alike");
+    first.show(this.live, bright(before), "similarity");
+    second.show(this.live, bright(after), "similarity");
     const looks = this.attention();
     const top = Math.max(...looks);
     const lifted = looks.map((x) => Math.sqrt(x / top));
@@ -204,9 +204,10 @@ class Encoding {
     );
     const what = ISTHING[label] ? `same ${name}` : name;
     this.words.textContent =
-      `This position lies on a segment of ${size + 1}, the ${name}. Of the ` +
-      `${size} positions most like it, ${hits[0]} lie on the ${what} before ` +
-      `the encoder and ${hits[1]} after it.`;
+      `This position lies on ${ISTHING[label] ? "a" : "the"} ${name} that ` +
+      `covers ${size + 1} positions. Of the ${size} most similar to it, ` +
+      `${hits[0]} lie on the ${what} before the encoder, and ${hits[1]} ` +
+      "after it.";
   }
 }
 
@@ -250,7 +251,7 @@ class MapView {
   show(live: Live, map: Float32Array, words: string): void {
     const { context, drawing } = this.view;
     drawBeach(context, live.beach, live.shore);
-    drawMap(context, map, SIDE, 0.72);
+    drawMap(context, map, SIDE, VEIL);
     this.words.textContent = words;
     drawing.setAttribute("aria-label", `${this.title}, ${words}`);
   }

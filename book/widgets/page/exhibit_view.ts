@@ -8,7 +8,7 @@ import { canvas, html } from "./dom";
 import { CUT, type Seen } from "./exhibit_reading";
 import type { Exhibit } from "./exhibits";
 import { FINE } from "./live";
-import { drawMap } from "./maps";
+import { drawMap, VEIL } from "./maps";
 import { SegmentsView } from "./segments_view";
 
 const PIXELS = 2 * FINE;
@@ -68,7 +68,7 @@ export class ExhibitView {
     for (let head = 0; head < heads; head++) {
       const own = maps.subarray(head * size, (head + 1) * size);
       drawBeach(this.small, beach, shore);
-      drawMap(this.small, own.map(Math.sqrt), Math.sqrt(size), 0.72);
+      drawMap(this.small, own.map(Math.sqrt), Math.sqrt(size), VEIL);
       const x = (head % ACROSS) * (MAP + 6);
       const y = Math.floor(head / ACROSS) * (MAP + 6);
       context.drawImage(this.small.canvas, x, y);

@@ -22,6 +22,9 @@ import { Wipe } from "./wipe";
 
 const ADDRESS = "#fault-"; // before an exhibit's name
 const NOTICED = 0.01; // of a measure
+const FIT =
+  "The fit of the boxes is the IoU of each segment’s box with the best box " +
+  "found of its class, on average.";
 
 /** What the page's markup says of a fault; see detr_lite.teaching.faults. */
 export interface Label {
@@ -120,6 +123,7 @@ class Museum {
       this.title,
       this.words,
       this.table(),
+      html("p", { class: "dl-note" }, FIT),
       this.verdict,
     );
     this.live.show({ answer: () => this.draw() });
@@ -139,7 +143,8 @@ class Museum {
     addEventListener("hashchange", () => {
       if (addressed() !== "") this.open(addressed());
     });
-    this.open(addressed());
+    // Without an address the first fault, which the address doesn't take up.
+    this.read(addressed() || this.labels[0].name);
   }
 
   /** A button for no fault, and one for each. */
@@ -163,6 +168,14 @@ class Museum {
 
   /** Shows an exhibit, and puts it into the address. */
   private open(name: string): void {
+    this.read(name);
+    if (name !== addressed()) {
+      history.replaceState(null, "", `${ADDRESS}${name}`);
+    }
+  }
+
+  /** Shows an exhibit. */
+  private read(name: string): void {
     this.choose(name);
     this.about.hidden = false;
     const label = this.labels.find((one) => one.name === name);
@@ -170,11 +183,8 @@ class Museum {
     const situation = EXHIBITS[name]?.situation;
     const parts = label
       ? [label.description, situation ? SITUATIONS[situation] : ""]
-      : ["Both sides are alike: choose a fault and draw the edge across."];
+      : ["Both sides are alike: choose a fault and drag the line across."];
     this.words.textContent = parts.join(" ");
-    if (name !== addressed()) {
-      history.replaceState(null, "", `${ADDRESS}${name}`);
-    }
   }
 
   /** Shows a fault without its name. */

@@ -1,6 +1,8 @@
 // Chapter 6: how the shipped model learned, filmed while it did.
 
+import type { Found } from "../engine/classes";
 import { panopticSegmentation } from "../engine/panoptic";
+import { panopticQuality, type Segments } from "../engine/quality";
 import { Beach, ISTHING, NAMES, SIZE } from "../engine/scenes";
 import { drawBeach, drawShore } from "./beach_drawing";
 import { BoxesView } from "./boxes_view";
@@ -9,7 +11,7 @@ import { button, canvas, capital, html, percent, slider, toggle } from "./dom";
 import { Film, type Frame } from "./film_data";
 import { FINE, SEED } from "./live";
 import { LossCurve, near } from "./loss_curve";
-import { drawMap } from "./maps";
+import { drawMap, VEIL } from "./maps";
 import { figure } from "./parts";
 import { SegmentsView } from "./segments_view";
 
@@ -176,8 +178,10 @@ class FilmView {
   }
 
   /** What happens between the frame before and this one, as a sentence. */
-  private tell({ phase, step, queries, said }: Frame): void {
-    const { labels } = this.beach.draw();
+  private tell(frame: Frame): void {
+    const { phase, step, queries, said } = frame;
+    const picture = this.beach.draw();
+    const { labels } = picture;
     const right = queries.filter((q, i) => said[q].label === labels[i]).length;
     const loss = near(phase.losses, step).toPrecision(3);
     const before =
@@ -190,9 +194,13 @@ class FilmView {
         ? ""
         : ` Since the frame before, ${moved || "no"} ` +
           `${moved === 1 ? "segment has" : "segments have"} changed the query.`;
+    const found = segmentsOf(frame);
+    const quality = found ? panopticQuality(found, picture).pq.toFixed(2) : "0";
     this.words.textContent =
       `Phase “${phase.name}”, step ${step}, loss ${loss}: ${right} of ` +
-      `${labels.length} matched queries name the right class.${changes}`;
+      `${labels.length} matched queries name the right class, and the PQ of ` +
+      `this scene is ${quality}${found ? "" : ", for there are no masks yet"}.` +
+      changes;
   }
 }
 
@@ -243,27 +251,21 @@ class FrameRow {
     this.boxes.show(frame.boxes, pairs);
     this.describe(0, `query ${query}: ${wordsOf(frame, query)}`);
     drawBeach(this.map[1], this.beach, this.shore);
-    drawMap(this.map[1], frame.maps[query].map(Math.sqrt), SIDE, 0.72);
+    drawMap(this.map[1], frame.maps[query].map(Math.sqrt), SIDE, VEIL);
     this.describe(1, `where query ${query} looks`);
     this.drawMasks(frame, query);
   }
 
-  private drawMasks({ masks, said }: Frame, query: number): void {
-    const found = said.filter(
-      ({ label, score }) => NAMES[label] !== undefined && score > THRESHOLD,
-    );
-    if (masks === undefined) {
+  private drawMasks(frame: Frame, query: number): void {
+    const segments = segmentsOf(frame);
+    if (segments === undefined) {
       const nothing = { ids: new Uint8Array(SIZE * SIZE), labels: [] };
       this.segments.show(this.beach, this.shore, nothing);
       this.describe(2, "not trained yet");
       return;
     }
-    const own = found.map((one) => masks[one.query]);
-    const { map } = panopticSegmentation(own, MASK, found, ISTHING, SIZE);
+    const found = foundIn(frame);
     const chosen = found.findIndex((one) => one.query === query) + 1;
-    const labels = found.map(({ label }) => label);
-    const ids = Uint8Array.from(map, (position) => position + 1);
-    const segments = { ids, labels };
     this.segments.show(this.beach, this.shore, segments, chosen || -1);
     this.describe(2, `of ${found.length} queries`);
   }
@@ -273,6 +275,24 @@ class FrameRow {
     const pictures = [this.scene[0], this.map[0], this.segments.drawing];
     pictures[panel].setAttribute("aria-label", words);
   }
+}
+
+/** What a frame's queries found. */
+function foundIn({ said }: Frame): Found[] {
+  return said.filter(
+    ({ label, score }) => NAMES[label] !== undefined && score > THRESHOLD,
+  );
+}
+
+/** A frame's panoptic segmentation, once there are masks. */
+function segmentsOf(frame: Frame): Segments | undefined {
+  const { masks } = frame;
+  if (masks === undefined) return undefined;
+  const found = foundIn(frame);
+  const own = found.map((one) => masks[one.query]);
+  const { map } = panopticSegmentation(own, MASK, found, ISTHING, SIZE);
+  const labels = found.map(({ label }) => label);
+  return { ids: Uint8Array.from(map, (position) => position + 1), labels };
 }
 
 /** The center of a segment's box, from 0 to 1. */

@@ -34,15 +34,19 @@ export function drawImage(
   context.drawImage(small, 0, 0, width, height);
 }
 
+// How much of what is under a map is hidden where the map is 0; where it is 1,
+// nearly all is.
+export const VEIL = 0.6;
+
 /** Draws side x side numbers over a whole canvas. */
 export function drawMap(
   context: CanvasRenderingContext2D,
   data: ArrayLike<number>,
   side: number,
-  alpha = 1,
+  veil = 1,
 ): void {
   const color = (i: number) => heat(data[i]);
-  drawImage(context, side, color, () => alpha);
+  drawImage(context, side, color, (i) => veil + 0.8 * (1 - veil) * data[i]);
 }
 
 /** Draws side x side x 3 bytes over a whole canvas. */

@@ -5,7 +5,7 @@ import { drawBeach } from "./beach_drawing";
 import { Chips, Report } from "./chips";
 import { button, canvas, html, slider, toggle } from "./dom";
 import { FINE, Live } from "./live";
-import { drawMap, sumOfMaps } from "./maps";
+import { drawMap, sumOfMaps, VEIL } from "./maps";
 import { drawOutline } from "./outline";
 import { figure, nextScene } from "./parts";
 import { SceneView } from "./scene_view";
@@ -108,7 +108,7 @@ class MaskStages {
     const { data, side } = pictures[this.step];
     const [drawing, context] = this.large;
     drawBeach(context, this.live.beach, this.live.shore);
-    drawMap(context, data, side, 0.72);
+    drawMap(context, data, side, VEIL);
     drawOutline(context, this.live);
     const [name, what] = STAGES[this.step];
     this.caption.replaceChildren(

@@ -119,7 +119,7 @@ class Game {
     this.draw();
   }
 
-  /** The cost of each pair: a row for each segment. */
+  /** The costs by segment, then by prediction. */
   private costs(): number[][] {
     return this.segments.map((_, segment) =>
       this.predictions.map((_, i) => this.pair(segment, i).cost),
@@ -188,7 +188,7 @@ class Game {
         {},
         `${name} for ${nameOf(this.segments[segment], segment)}: `,
       ),
-      `${COST.l1} × L1 ${a} − probability ${b} − ${COST.giou} × GIoU ${c} = `,
+      `−probability ${b} + ${COST.l1} × L1 ${a} − ${COST.giou} × GIoU ${c} = `,
       html("strong", {}, signed(cost)),
       `; IoU ${iou.toFixed(2)}`,
     );
@@ -203,7 +203,7 @@ class Game {
     const open = this.mine.filter((prediction) => prediction < 0).length;
     const best = sum(pairs.best);
     if (this.who === "you" && open > 0) {
-      this.totals.textContent = `Press a cost in each row to pair; ${open} still to do.`;
+      this.totals.textContent = `Press a cost in each column to pair; ${open} still to do.`;
       return;
     }
     const mine = sum(pairs[this.who]);
@@ -242,27 +242,19 @@ class Game {
   }
 
   private table(): HTMLTableElement {
-    const heads = this.predictions.map(({ name, probabilities }) => {
+    const heads = this.segments.map((segment, i) => {
+      const dot = html("span", { class: "dl-dot" });
+      dot.style.setProperty("--dl-color", css(CLASS_COLORS[segment.label]));
+      return html("th", { scope: "col" }, dot, nameOf(segment, i));
+    });
+    const rows = this.predictions.map(({ name, probabilities }, i) => {
       const best = Math.max(...probabilities);
       const label = CLASSES[probabilities.indexOf(best)];
-      return html(
-        "th",
-        { scope: "col" },
-        name,
-        html("span", { class: "dl-note" }, `${NAMES[label]} ${percent(best)}`),
-      );
-    });
-    const rows = this.cells.map((cells, segment) => {
-      const dot = html("span", { class: "dl-dot" });
-      const { label } = this.segments[segment];
-      dot.style.setProperty("--dl-color", css(CLASS_COLORS[label]));
-      const head = html(
-        "th",
-        { scope: "row" },
-        dot,
-        nameOf(this.segments[segment], segment),
-      );
-      return html("tr", {}, head, ...cells.map((cell) => html("td", {}, cell)));
+      const says = `${NAMES[label]} ${percent(best)}`;
+      const note = html("span", { class: "dl-note" }, says);
+      const head = html("th", { scope: "row" }, name, note);
+      const cells = this.cells.map((column) => html("td", {}, column[i]));
+      return html("tr", {}, head, ...cells);
     });
     return html(
       "table",
@@ -369,8 +361,9 @@ function drawSegment({ label, box }: Segment, index: number): SVGGElement {
   const rect = svg("rect", { fill: css(CLASS_COLORS[label], 0.35) });
   rect.style.setProperty("stroke", css(CLASS_COLORS[label]));
   setBox(rect, box);
-  const [x, y] = [(box[0] + box[2] / 2) * UNITS, (box[1] + box[3] / 2) * UNITS];
-  const attributes = { x: x - 2, y: y - 2.5, "text-anchor": "end" };
+  // Its name stands above it, where no prediction's handle is.
+  const [x, y] = [(box[0] + box[2] / 2) * UNITS, (box[1] - box[3] / 2) * UNITS];
+  const attributes = { x, y: y - 1.5, "text-anchor": "end" };
   const name = svg("text", attributes, nameOf({ label, box }, index));
   return svg("g", { class: "dl-segment" }, rect, name);
 }

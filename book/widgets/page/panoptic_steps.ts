@@ -101,7 +101,7 @@ class PanopticSteps {
       "query",
       "what it says",
       "what becomes of it",
-      "wants the pixel",
+      "logit at the pixel",
     ];
     const heads = names.map((name, i) => {
       const kind = i === 3 ? "dl-number-cell" : undefined;
@@ -121,7 +121,9 @@ class PanopticSteps {
     if (answer === undefined) return;
     const { all, kept } = answer;
     const winner = this.winner();
+    const silent = all.filter(({ label }) => NAMES[label] === undefined);
     const rows = all.flatMap((found) => {
+      if (silent.includes(found)) return [];
       const places = [...kept.keys()].filter(
         (i) => kept[i].query === found.query,
       );
@@ -129,7 +131,7 @@ class PanopticSteps {
         ? [this.row(found, -1, false)]
         : places.map((place) => this.row(found, place, place === winner));
     });
-    this.rows.replaceChildren(...rows);
+    this.rows.replaceChildren(...rows, this.silentRow(silent));
     this.tell(winner);
   }
 
@@ -143,10 +145,9 @@ class PanopticSteps {
 
   private row(found: Found, place: number, won: boolean): HTMLElement {
     const { query, label, score } = found;
-    const name = NAMES[label] ?? "no object";
+    const name = NAMES[label];
     const dot = html("span", { class: "dl-dot" });
-    const color = NAMES[label] ? css(CLASS_COLORS[label]) : "transparent";
-    dot.style.setProperty("--dl-color", color);
+    dot.style.setProperty("--dl-color", css(CLASS_COLORS[label]));
     const number = html("th", { scope: "row" }, dot, String(query));
     const wish = place < 0 ? "" : signed(this.wish(place));
     const row = html(
@@ -154,11 +155,26 @@ class PanopticSteps {
       {},
       number,
       html("td", {}, `${name} ${percent(score)}`),
-      html("td", {}, this.fate(found, place)),
+      html("td", {}, this.fate(place)),
       html("td", { class: "dl-number-cell" }, wish),
     );
     row.classList.toggle("dl-out", place < 0);
     row.classList.toggle("dl-won", won);
+    return row;
+  }
+
+  /** All queries that say "no object", in one row. */
+  private silentRow(silent: Found[]): HTMLElement {
+    const numbers = silent.map(({ query }) => query).join(", ");
+    const row = html(
+      "tr",
+      { class: "dl-out" },
+      html("th", { scope: "row" }, numbers),
+      html("td", {}, "no object"),
+      html("td", {}, "found nothing"),
+      html("td", {}),
+    );
+    row.hidden = silent.length === 0;
     return row;
   }
 
@@ -168,10 +184,8 @@ class PanopticSteps {
   }
 
   /** What becomes of a query, in words. */
-  private fate({ label }: Found, place: number): string {
-    if (place < 0) {
-      return NAMES[label] === undefined ? "found nothing" : "not sure enough";
-    }
+  private fate(place: number): string {
+    if (place < 0) return "not sure enough";
     const { panoptic, kept } = this.live.answer!;
     const { areas, wanted, first } = panoptic;
     if (areas[place] > 0) return `${areas[place]} pixels`;

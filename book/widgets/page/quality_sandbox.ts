@@ -18,6 +18,7 @@ import { figure } from "./parts";
 import { SegmentsView } from "./segments_view";
 
 const LEAP = 5; // pixels of an arrow key with Shift
+const OFF = 3; // pixels by which a thing is misplaced in the beginning
 
 type Tool = "move" | "paint" | "erase";
 
@@ -79,6 +80,7 @@ class Sandbox {
   private reset(): void {
     this.layers = layersOf(this.beach);
     this.chosen = this.layers.length - 1;
+    Object.assign(this.layer, { dx: OFF, dy: OFF });
     this.draw();
   }
 

@@ -8,13 +8,17 @@ import { Report } from "./chips";
 import { CLASS_COLORS, css } from "./colors";
 import { button, Choice, canvas, html, percent } from "./dom";
 import { Live } from "./live";
-import { drawMap } from "./maps";
+import { drawMap, VEIL } from "./maps";
 import { figure, nextScene } from "./parts";
 import { SceneView } from "./scene_view";
 
 const PIXELS = 288; // of a layer's picture
 const ALL = -1; // instead of a head
 const LAYERS = [0, 1, 2];
+const LEGEND =
+  "A filled dot is the class that a query says, as large as it is sure; an " +
+  "open one is “no object”. Below, for each layer: where the chosen query " +
+  "looks, and its box.";
 
 /** Builds the widget. */
 export function queries(root: HTMLElement, scene: number): Live {
@@ -52,6 +56,7 @@ class Queries {
         this.table.root,
       ),
       this.words,
+      html("p", { class: "dl-note" }, LEGEND),
       html(
         "div",
         { class: "dl-layers" },
@@ -131,7 +136,7 @@ class LayerView {
     const top = Math.max(...map);
     drawBeach(this.context, live.beach, live.shore);
     const bright = map.map((x) => Math.sqrt(x / top));
-    drawMap(this.context, bright, Math.sqrt(positions), 0.72);
+    drawMap(this.context, bright, Math.sqrt(positions), VEIL);
     this.box.show(results[`boxes.${this.layer}`].data, found.query);
     this.words.textContent = words(found);
     const label = `Layer ${this.layer + 1}: ${words(found)}`;

@@ -13,6 +13,7 @@ import {
   meanOfChannels,
   stretched,
   sumOfMaps,
+  VEIL,
 } from "./maps";
 
 const PIXELS = 192; // of each picture, a side
@@ -108,7 +109,7 @@ export class Stages {
     const { context, note } = this.tiles[1];
     drawMap(context, stretched(alike), shape[1]);
     ring(context, from % shape[2], Math.floor(from / shape[2]), shape[1]);
-    note.textContent = "where it is alike";
+    note.textContent = "what resembles it";
   }
 
   /** The queries as dots, those that found something in their color. */
@@ -135,8 +136,8 @@ export class Stages {
         context.stroke();
       }
     }
-    const { query, label, score } = found;
-    note.textContent = `${query}: ${NAMES[label]}, ${percent(score)}`;
+    const { query, label } = found;
+    note.textContent = `query ${query}: ${NAMES[label]}`;
   }
 
   /** The map of each head, all on one scale. */
@@ -153,7 +154,7 @@ export class Stages {
     const draw = (map: Float32Array, place: number) => {
       this.part.drawImage(this.small.canvas, 0, 0);
       const bright = map.map((x) => Math.sqrt(x / top));
-      drawMap(this.part, bright, shape[2], 0.72);
+      drawMap(this.part, bright, shape[2], VEIL);
       const x = (place % 3) * (MAP + GAP);
       const y = Math.floor(place / 3) * (MAP + GAP);
       context.drawImage(this.part.canvas, x, y);
@@ -169,7 +170,7 @@ export class Stages {
     context.lineWidth = 3;
     context.strokeRect(MAP + GAP + 1, MAP + GAP + 1, MAP - 2, MAP - 2);
     const best = Math.max(...shares);
-    note.textContent = `head ${shares.indexOf(best)} has ${percent(best)}`;
+    note.textContent = `${percent(best)} in head ${shares.indexOf(best)}`;
   }
 
   /** The mask from coarse to fine: what is drawn, its side, its name. */
