@@ -13,11 +13,10 @@ from detr_lite.errors import ConfigError
 from detr_lite.panoptic import (
     best_masks,
     first_of_stuff,
-    nearest_index,
     panoptic_maps,
     panoptic_results,
-    resized_maps,
 )
+from detr_lite.ragged import nearest_index, resized_maps
 
 CAR, SKY, SEA = range(3)
 IS_THING = (True, False, False)

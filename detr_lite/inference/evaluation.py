@@ -21,8 +21,9 @@ from detr_lite.inference.model import (
     PanopticModel,
     evaluating,
 )
-from detr_lite.panoptic import Panoptic, panoptic_results, to_host
+from detr_lite.panoptic import Panoptic, panoptic_results
 from detr_lite.panoptic_quality import PanopticQuality
+from detr_lite.ragged import to_host
 
 
 @dataclass(frozen=True)

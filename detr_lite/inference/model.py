@@ -25,8 +25,9 @@ from detr_lite.models import (
     memory_format,
     panoptic_parts,
 )
-from detr_lite.panoptic import Segment, panoptic_results, to_host
+from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import Keep, PanopticDETR, PanopticOutput
+from detr_lite.ragged import to_host
 from detr_lite.weights.adapting import LoadReport
 
 # So that torch.export takes the models as they are.
