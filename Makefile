@@ -118,7 +118,7 @@ bench:
 	@tools/setup_env.sh
 	@.venv/bin/python tools/bench.py --runs 3
 	@.venv/bin/python tools/bench_tables.py
-	@echo "The figures are in tools/bench.json and on the page Fast and exact."
+	@echo "The measurements are in tools/bench.json and on the page Fast and exact."
 
 lock:
 	@tools/setup_env.sh

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class DetrLiteError(Exception):
-    """Base of every error that a user can mend: the text says how.
+    """Base of every error that a user can fix: the text says how.
 
     It is one line, also where a file's words that it quotes are several.
     """

@@ -11,11 +11,11 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import (
     curves_figure,
+    missed_figure,
     read_log,
 )
 from detr_lite.teaching.plots.training import (
     cases_figure,
-    failures_figure,
 )
 
 
@@ -88,33 +88,20 @@ def test_legends_stand_below_the_curves():
         assert legend.y0 >= 0
 
 
-def test_failures_are_counted_in_the_table_and_the_bars():
-    confusion = np.array([[8, 1, 1], [0, 5, 0]])
+def test_what_is_missed_is_a_bar_for_each_model_and_size():
     missed = {"one": (0.5, 0.25), "two": (0.2, 0.1)}
-    figure = failures_figure(confusion, ("a", "b"), ("small", "big"), missed)
-    left, right = figure.axes
-    np.testing.assert_allclose(
-        left.images[0].get_array(), [[0.8, 0.1, 0.1], [0, 1, 0]]
-    )
-    texts = {x.get_position(): x.get_text() for x in left.texts}
-    assert texts == {(0, 0): "8", (1, 0): "1", (2, 0): "1", (1, 1): "5"}
-    columns = [x.get_text() for x in left.get_xticklabels()]
-    assert columns == ["a", "b", "nothing"]
-    assert [p.get_height() for p in right.patches] == [0.5, 0.25, 0.2, 0.1]
-    assert [x.get_text() for x in right.get_xticklabels()] == ["small", "big"]
+    (axis,) = missed_figure(("small", "big"), missed).axes
+    assert [p.get_width() for p in axis.patches] == [0.5, 0.25, 0.2, 0.1]
+    assert [x.get_text() for x in axis.get_yticklabels()] == ["small", "big"]
+    names = [x.get_text() for x in axis.get_legend().get_texts()]
+    assert names == ["one", "two"]
 
 
-def test_a_class_that_never_occurs_has_an_empty_row():
-    confusion = np.array([[0, 0, 0], [0, 5, 0]])
-    figure = failures_figure(confusion, ("a", "b"), ("all",), {"one": (0,)})
-    assert (figure.axes[0].images[0].get_array()[0] == 0).all()
-
-
-def test_cases_are_columns_and_answers_rows(prediction):
+def test_cases_are_rows_and_answers_columns(prediction):
     figure = cases_figure({"found": [prediction] * 2}, ["best", "worst"])
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["best", "worst", "", ""]
-    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["image", "found"]
+    assert titles == ["image", "found", "", ""]
+    assert [figure.axes[i].get_ylabel() for i in (0, 2)] == ["best", "worst"]
 
 
 def test_log_is_read_line_by_line(tmp_path):

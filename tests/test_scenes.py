@@ -161,7 +161,7 @@ def test_a_broken_cache_file_is_drawn_again(own_cache, content):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if content is None else content)
     assert SceneSplit(9, 3).sha256() == drawn.sha256()
-    assert _load_cache(file, 3) is not None  # and mended
+    assert _load_cache(file, 3) is not None  # and fixed
 
 
 def test_a_cache_file_with_flipped_bits_is_drawn_again(own_cache):

@@ -196,6 +196,33 @@ def test_pictures_have_alt_text(page, soup):
         assert len(title.text) > 20
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_captions_and_nothing_else_look_like_captions(page, soup):
+    paragraphs = soup(f"{page}.html").select("article p")
+    captions = [p for p in paragraphs if "caption" in p.get("class", [])]
+    begin = [p for p in paragraphs if re.match(r"Figure \w+\.\w+\. ", p.text)]
+    assert captions == begin
+    assert len(captions) >= 4
+
+
+@pytest.mark.browser
+def test_a_figure_keeps_its_size_on_a_phone_and_its_frame_scrolls(
+    address, browser
+):
+    view = browser.new_page(viewport={"width": 390, "height": 900})
+    view.goto(f"{address}/03_attention_maps.html")
+    frame = view.locator(".cell_output:has(> img)").first
+    assert frame.locator("img").bounding_box()["width"] > 600
+    assert frame.bounding_box()["width"] < 390
+    assert frame.evaluate("frame => frame.scrollLeft") == 0
+    frame.focus()
+    view.keyboard.press("End")
+    view.keyboard.press("ArrowRight")
+    moved = "document.activeElement.scrollLeft > 0"
+    view.wait_for_function(moved, timeout=10_000)
+    view.close()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_headings_are_in_order(page, soup):
     headings = soup(f"{page}.html").select("article :is(h1, h2, h3, h4, h5)")

@@ -96,7 +96,7 @@ def times_ours(case: dict, side: str, key: str = "seconds") -> str:
 
 def compared(results: dict, key: str, form: str, unit: str) -> str:
     """Return a table of one key: ours, and how many times that the others."""
-    rows = [["what", f"ours, {unit}", "savings off", "`transformers`", "load"]]
+    rows = [["what", f"ours, {unit}", "savings off", "`transformers`"]]
     for name, label in CASES.items():
         case = results.get(name, {})
         if key not in case.get("ours", {}):
@@ -111,7 +111,7 @@ def compared(results: dict, key: str, form: str, unit: str) -> str:
                 continue
             times = times_ours(case, side, key)
             row.append(f"{case[side][key]:{form}} ({times})")
-        rows.append([*row, str(case["load"])])
+        rows.append(row)
     return markdown(*rows)
 
 
@@ -154,7 +154,6 @@ def parts(results: dict) -> str:
             "savings off",
             "MB at the peak",
             "savings off",
-            "load",
         ]
     ]
     whole = results.get("inference_800x1066", {})
@@ -174,7 +173,6 @@ def parts(results: dict) -> str:
                     for side in ("ours", "reference")
                 )
             ]
-            + [str(results[name]["load"])]
         )
     return markdown(*rows)
 
@@ -511,7 +509,7 @@ def copies() -> tuple[float, float]:
 
 
 def slower(results: dict) -> str:
-    """Return why transformers takes longer than the original's way."""
+    """Return why transformers takes longer than the savings off."""
     case = results["inference_800x1066"]
     counts, grown = (
         [case[side][key] for side in ("reference", "transformers")]
@@ -519,12 +517,12 @@ def slower(results: dict) -> str:
     )
     adapters, gigabytes = copies()
     return (
-        f"For one image of 800x1066, `transformers` makes {counts[1]:.1f} "
-        f"billion multiply-adds where the long way makes {counts[0]:.1f}. "
-        f"That is {counts[1] - counts[0]:.1f} billion more, and applying the "
-        f"adapters to 99 more copies takes {adapters:.1f} billion. Its memory "
-        f"grows by {(grown[1] - grown[0]) / 1000:.1f} GB more, and 100 copies "
-        f"of the wide features are {gigabytes:.1f} GB."
+        f"For one image of 800x1066, `transformers` makes {counts[1]:.0f} "
+        f"billion multiply-adds where ours with the savings off makes "
+        f"{counts[0]:.0f}. That is {counts[1] - counts[0]:.0f} billion more, "
+        f"and applying the adapters to 99 more copies takes {adapters:.0f} "
+        f"billion. Its memory grows by {(grown[1] - grown[0]) / 1000:.1f} GB "
+        f"more, and 100 copies of the wide features are {gigabytes:.1f} GB."
     )
 
 

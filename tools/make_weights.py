@@ -58,7 +58,7 @@ by `detr_lite.data.scenes`: 4 classes of things ({things}) and 4 of stuff
 
 **Where and how long.** {minutes:.0f} minutes on {machine}, torch {torch}.
 
-**Figures**, on the {val_count} validation scenes of seed {val_seed}, which it
+**Metrics**, on the {val_count} validation scenes of seed {val_seed}, which it
 was not trained on (`detr-lite evaluate --model scenes` prints them):
 
 | | all | things | stuff |

@@ -16,7 +16,7 @@ fi
 
 # Python 3.12.0 and 3.12.1 crash when garbage collection meets a view of a
 # BytesIO, as the traceback of an error may hold one (python/cpython gh-111049,
-# mended in 3.12.2).  The package keeps none; others may.
+# fixed in 3.12.2).  The package keeps none; others may.
 fits='import sys, venv, ensurepip
 version = tuple(sys.version_info[:3])
 sys.exit(version < (3, 11) or (3, 12) <= version < (3, 12, 2))'

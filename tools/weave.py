@@ -387,7 +387,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
     if wrong:
         print(
-            "The notebooks are not what the texts give; mend the text, then "
+            "The notebooks are not what the texts give; fix the text, then "
             "run tools/weave.py with the chapter's number.",
             file=sys.stderr,
         )

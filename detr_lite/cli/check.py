@@ -2,7 +2,9 @@
 
 from detr_lite.cli.arguments import add_as_stored
 
-ABOUT = "list every problem of a COCO panoptic data set, and its figures"
+ABOUT = (
+    "list every problem of a COCO panoptic data set, and count what it holds"
+)
 EXAMPLE = "detr-lite check data/scenes"
 
 
@@ -22,7 +24,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    """Print problems, warnings and figures; return 1 if it has problems."""
+    """Print problems, warnings and counts; return 1 if it has problems."""
     from tqdm import tqdm
 
     from detr_lite.data.coco.check import check_folder

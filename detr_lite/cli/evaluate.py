@@ -52,7 +52,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Evaluate a model, print its figures, and write them if asked."""
+    """Evaluate a model, print its metrics, and write them if asked."""
     from tqdm import tqdm
 
     from detr_lite.data.coco.writer import SubmissionWriter
@@ -117,7 +117,7 @@ def run(args) -> None:
         if part:
             part.write_text(to_json(result))
     if args.json:
-        print(f"The figures are in {args.json}.")
+        print(f"The metrics are in {args.json}.")
     if args.save:
         print(f"The results are in {args.save}.")
 

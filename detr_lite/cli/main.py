@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, BrokenPipeError):  # as `head` causes it
             print(
                 f"detr-lite: something cannot be read or written ({error}); "
-                "mend that and run the same command again.",
+                "fix that and run the same command again.",
                 file=sys.stderr,
             )
         # What is still to be printed would fail again at the end.

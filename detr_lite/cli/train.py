@@ -135,7 +135,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Train, and print the figures of the result."""
+    """Train, and print the metrics of the result."""
     from detr_lite.cli.evaluate import print_evaluation
     from detr_lite.inference.options import device_named
     from detr_lite.training.estimate import estimate, objections

@@ -274,7 +274,7 @@ def images_in(path: Path) -> list[Path]:
         )
     except OSError as error:
         raise ImageError(
-            f"{path} cannot be listed ({error.strerror}); mend that or name "
+            f"{path} cannot be listed ({error.strerror}); fix that or name "
             "another folder."
         ) from error
     if not found:

@@ -24,8 +24,7 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the error that tells a user why a place cannot be written."""
     reason = error.strerror or str(error)
     return OutputError(
-        f"{path} cannot be written ({reason}); mend that or name another "
-        "place."
+        f"{path} cannot be written ({reason}); fix that or name another place."
     )
 
 

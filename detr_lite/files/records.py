@@ -55,7 +55,7 @@ def read_json(
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        hint = hint or "mend that or name another file"
+        hint = hint or "fix that or name another file"
         raise kind(
             f"{path} cannot be read ({error.strerror}); {hint}."
         ) from error

@@ -147,7 +147,7 @@ class BatchOrder:
             raise DataError(
                 f"{sample.name} has a segment of label "
                 f"{int(sample.labels.max())}, but there are {classes} "
-                f"categories, so the labels are 0 to {classes - 1}; mend the "
+                f"categories, so the labels are 0 to {classes - 1}; fix the "
                 "label or the list of categories."
             )
         if self.transform is not None:

@@ -44,7 +44,7 @@ def read_checkpoint(
         raise WeightsError(f"There is no file {path}.") from error
     except OSError as error:
         raise WeightsError(
-            f"{path} cannot be read ({error.strerror}); mend that."
+            f"{path} cannot be read ({error.strerror}); fix that."
         ) from error
     # A safetensors file begins with the length of its header, any eight
     # bytes, and the header is JSON: so its ninth byte says more than those.

@@ -264,7 +264,7 @@ class FrameRow {
       this.describe(2, "not trained yet");
       return;
     }
-    const found = foundIn(frame);
+    const found = keptOf(frame);
     const chosen = found.findIndex((one) => one.query === query) + 1;
     this.segments.show(this.beach, this.shore, segments, chosen || -1);
     this.describe(2, `of ${found.length} queries`);
@@ -278,7 +278,7 @@ class FrameRow {
 }
 
 /** What a frame's queries found. */
-function foundIn({ said }: Frame): Found[] {
+function keptOf({ said }: Frame): Found[] {
   return said.filter(
     ({ label, score }) => NAMES[label] !== undefined && score > THRESHOLD,
   );
@@ -288,7 +288,7 @@ function foundIn({ said }: Frame): Found[] {
 function segmentsOf(frame: Frame): Segments | undefined {
   const { masks } = frame;
   if (masks === undefined) return undefined;
-  const found = foundIn(frame);
+  const found = keptOf(frame);
   const own = found.map((one) => masks[one.query]);
   const { map } = panopticSegmentation(own, MASK, found, ISTHING, SIZE);
   const labels = found.map(({ label }) => label);

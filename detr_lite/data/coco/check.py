@@ -115,7 +115,7 @@ class Report:
             )
 
     def lines(self) -> list[str]:
-        """Return the figures as lines to print."""
+        """Return the counts as lines to print."""
         segments = self.classes.total() + self.crowds
         return [
             f"{self.images} images, {segments} segments: "

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from detr_lite.inference.results import Prediction
 from detr_lite.teaching.plots.panels import (
+    Panel,
     image_panel,
     panels_figure,
     segments_panel,
@@ -28,17 +28,6 @@ LOSS_COLORS = {  # safe for color-blind readers
 }
 BAR_COLORS = ("#0072B2", "#E69F00", "#009E73")
 _LEGEND = {"loc": "upper center", "columnspacing": 1, "handlelength": 1.3}
-_CENTERED = {"ha": "center", "va": "center", "fontsize": 8.5}
-SHARES = LinearSegmentedColormap.from_list(
-    "shares",
-    [
-        (0.0, "#0072B200"),  # the page, where there is nothing
-        (0.02, "#0072B21a"),
-        (0.5, "#0072B240"),
-        (0.7, "#0072B2"),
-        (1.0, "#0072B2"),
-    ],
-)
 METRIC_STYLES = {"box_ap": ("#0072B2", "o--"), "pq": ("#D55E00", "s-")}
 
 
@@ -84,41 +73,24 @@ def curves_figure(log: Sequence[dict]) -> Figure:
     return figure
 
 
-def failures_figure(
-    confusion: np.ndarray,
-    names: Sequence[str],
-    sizes: Sequence[str],
-    missed: dict[str, Sequence[float]],
+def missed_figure(
+    sizes: Sequence[str], missed: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Return what true segments were taken for, and which sizes are missed.
+    """Return which share of the things is missed, by their size.
 
-    confusion: (K, K + 1) counts; row: the true class, column: the class
-    found at its place, the last one nothing; names: the K classes.
-    sizes: the groups of the right panel; missed: for each model the share
-    of each group, 0 to 1, that was not found or has a wrong name.
+    sizes: the groups; missed: for each model the share of each group, 0 to
+    1, that was not found or has a wrong name.
     """
-    figure = book_figure(6.4)
-    left, right = figure.subplots(2, 1, height_ratios=(1.7, 1))
-    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    left.imshow(share, SHARES, vmin=0, vmax=1, aspect="auto")
-    left.set_xticks(np.arange(-0.5, len(names) + 1), minor=True)
-    left.set_yticks(np.arange(-0.5, len(names)), minor=True)
-    left.grid(which="minor")
-    left.tick_params(which="both", length=0)
-    for row, column in np.argwhere(confusion):
-        color = "white" if share[row, column] > 0.5 else INK
-        text = str(confusion[row, column])
-        left.text(column, row, text, color=color, **_CENTERED)
-    left.set_xticks(range(len(names) + 1), [*names, "nothing"], rotation=90)
-    left.set_yticks(range(len(names)), names)
-    left.set(title="segments", xlabel="found", ylabel="true")
-    width = 0.8 / len(missed)
+    figure = book_figure(0.28 * len(sizes) * len(missed) + 0.9)
+    axis = figure.subplots()
+    height = 0.8 / len(missed)
     for i, (model, rates) in enumerate(missed.items()):
-        places = np.arange(len(sizes)) + (i - (len(missed) - 1) / 2) * width
-        right.bar(places, rates, width, label=model, color=BAR_COLORS[i])
-    right.set_xticks(range(len(sizes)), sizes)
-    right.set(title="share missed", xlabel="visible pixels", ylim=(0, None))
-    right.legend(ncols=2, bbox_to_anchor=(0.5, -0.2), **_LEGEND)
+        places = np.arange(len(sizes)) + (i - (len(missed) - 1) / 2) * height
+        axis.barh(places, rates, height, label=model, color=BAR_COLORS[i])
+    axis.set_yticks(range(len(sizes)), sizes)
+    axis.set(xlabel="share missed", ylabel="visible pixels", xlim=(0, None))
+    axis.invert_yaxis()
+    axis.legend(loc="lower right")
     return figure
 
 
@@ -135,21 +107,21 @@ def steps_figure(prediction: Prediction) -> Figure:
 
 
 def cases_figure(
-    rows: Mapping[str, Sequence[Prediction]], titles: Sequence[str]
+    answers: Mapping[str, Sequence[Prediction]], scenes: Sequence[str]
 ) -> Figure:
-    """Return scenes in columns: the images, and a row for each answer.
+    """Return scenes in rows: the image of each, and the answers beside it.
 
-    rows: for each answer a prediction of each scene.
+    answers: by name, a prediction of each scene; scenes: their names.
     """
-    first = next(iter(rows.values()))
-    panels = [partial(image_panel, image=one.image) for one in first]
-    for found in rows.values():
+    panels: list[Panel] = []
+    for results in zip(*answers.values(), strict=True):
+        panels.append(partial(image_panel, image=results[0].image))
         panels += [
-            partial(segments_panel, result=one, scores=False) for one in found
+            partial(segments_panel, result=one, scores=False)
+            for one in results
         ]
-    return panels_figure(
-        panels, titles, columns=len(titles), rows=["image", *rows]
-    )
+    titles = ["image", *answers]
+    return panels_figure(panels, titles, columns=len(titles), rows=scenes)
 
 
 def ablations_figure(
