@@ -11,11 +11,11 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import (
     curves_figure,
-    missed_figure,
     read_log,
 )
 from detr_lite.teaching.plots.training import (
     cases_figure,
+    missed_figure,
 )
 
 

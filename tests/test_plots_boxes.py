@@ -9,12 +9,10 @@ from detr_lite import load_model
 from detr_lite.boxes import giou
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY, TENT
 from detr_lite.teaching.plots.boxes import (
-    boxes_figure,
     centers_figure,
     costs_figure,
     found_figure,
     layer_figure,
-    matching_figure,
     opening_figure,
     overlap_figure,
 )
@@ -79,80 +77,6 @@ def test_there_is_a_panel_for_each_query(count):
     titles = [a.get_title() for a in figure.axes if a.get_title()]
     assert titles == [f"query {q}" for q in range(count)]
     assert figure.get_figwidth() == WIDTH
-
-
-IMAGE = torch.zeros(3, 40, 80, dtype=torch.uint8)
-BOXES = torch.tensor(
-    [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.4], [0.1, 0.1, 0.2, 0.2]]
-)
-LABELS = torch.tensor([BALL, BALL, TENT])
-
-
-def test_boxes_are_drawn_in_pixels_and_in_the_color_of_their_class():
-    figure = boxes_figure(
-        IMAGE,
-        [BOXES[:1], BOXES[2:]],
-        [LABELS[:1], LABELS[2:]],
-        SCENE_CATEGORIES,
-        ["one", "two"],
-    )
-    for axis, corners, label in zip(
-        figure.axes,
-        ((20, 10, 40, 20), (0, 0, 16, 8)),
-        (BALL, TENT),
-        strict=True,
-    ):
-        (patch,) = axis.patches
-        drawn = patch.get_x(), patch.get_y(), *patch.get_bbox().size
-        assert drawn == pytest.approx(corners, abs=1e-4)
-        color = [255 * c for c in patch.get_edgecolor()[:3]]
-        assert color == pytest.approx(SCENE_CATEGORIES[label].color)
-    assert [a.get_title() for a in figure.axes] == ["one", "two"]
-    legend = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert legend == ["ball", "tent"]
-
-
-def test_boxes_in_one_place_share_a_note_of_their_numbers():
-    figure = boxes_figure(
-        IMAGE,
-        [BOXES, BOXES],
-        [LABELS, LABELS],
-        SCENE_CATEGORIES,
-        ["found", "true"],
-        [torch.tensor([4, 9, 2]), None],
-    )
-    found, true = figure.axes
-    assert [t.get_text() for t in found.texts] == ["4 + 9", "2"]
-    assert not true.texts
-
-
-def test_a_panel_without_boxes_is_the_picture_alone():
-    label = torch.tensor([SKY])
-    figure = boxes_figure(
-        IMAGE,
-        [BOXES[:0], BOXES[:1]],
-        [label[:0], label],
-        SCENE_CATEGORIES,
-        ["none", "one"],
-        [torch.empty(0), torch.tensor([3])],
-    )
-    empty, one = figure.axes
-    assert not empty.patches
-    assert not empty.texts
-    assert len(empty.images) == len(one.images) == 1
-
-
-def test_lines_join_the_matched_with_their_cost_on_them():
-    costs = torch.tensor([[1.0, 9.0], [8.0, 2.0], [7.0, 6.0]])
-    colors = [SCENE_CATEGORIES[label].color for label in (BALL, SKY)]
-    pairs, names = [(1, 1), (0, 0)], ["ball", "sky"]
-    (axis,) = matching_figure(costs, pairs, names, colors).axes
-    lines = [[255 * c for c in line.get_color()] for line in axis.lines]
-    assert lines == [pytest.approx(color) for color in colors]
-    words = [text.get_text() for text in axis.texts]
-    assert words[:2] == ["1.0", "ball"]
-    assert words[2:4] == ["2.0", "sky"]
-    assert {"0", "1", "2"} < set(words)
 
 
 def test_overlaps_are_those_of_the_squares():

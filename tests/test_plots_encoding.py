@@ -101,14 +101,14 @@ def test_the_segment_of_the_place_is_outlined(seen):
         assert x.max() == pytest.approx(96, abs=0.6)
 
 
-def test_limits_and_gamma_set_the_color_scale(seen):
+def test_limits_set_the_color_scale(seen):
     sample, places, maps = seen
     figure = seen_from_figure(
-        sample, places, maps, ["a", "b"], "", limits=(0, 4), gamma=0.5
+        sample, places, maps, ["a", "b"], "", limits=(0, 4)
     )
     norm = figure.axes[1].images[-1].norm
     assert (norm.vmin, norm.vmax) == (0, 4)
-    assert norm(1.0) == pytest.approx(0.5)
+    assert norm(1.0) == pytest.approx(0.25)
 
 
 def test_bars_are_as_long_as_the_shares_and_in_their_order():

@@ -63,17 +63,18 @@ def _relative(
     heat_panel(axis, prediction.image, heat / heat.max(), norm, segment)
 
 
-def attention_figure(prediction: Prediction) -> Figure:
-    """Return the maps of all segments: a row for each, a column for a head.
+def attention_figure(prediction: Prediction, indices: Sequence[int]) -> Figure:
+    """Return the maps of some segments: a row for each, a column for a head.
 
     A row has one scale, relative to its largest value.  Each panel has the
     segment's outline and, from 1 % on, the head's share of the attention.
+    indices: positions in prediction.segments.
     """
     panels: list[Panel] = []
     image, norm = calm(prediction.image), Normalize(0, 1)
-    pairs = zip(prediction.segments, prediction.attention_maps, strict=True)
-    for found, maps in pairs:
-        segment = prediction.id_map == found.id
+    for index in indices:
+        maps = prediction.attention_maps[index]
+        segment = prediction.id_map == prediction.segments[index].id
         shares = percents(maps.sum((-1, -2)) / maps.sum())
         panels += [
             partial(
@@ -92,7 +93,8 @@ def attention_figure(prediction: Prediction) -> Figure:
         [f"head {m}" for m in range(heads)],
         columns=heads,
         rows=[
-            prediction.categories[s.label].name for s in prediction.segments
+            prediction.categories[prediction.segments[index].label].name
+            for index in indices
         ],
         bar=(Normalize(0, 1), "attention / the segment's largest value"),
     )
@@ -160,7 +162,7 @@ def extent_figure(
     how many positions it touches, and the share of the attention on these;
     categories: the classes, in the same order.
     """
-    figure = book_figure(0.29 * len(rows) + 0.8)
+    figure = book_figure(0.23 * len(rows) + 0.6)
     axis = figure.subplots()
     few, touched, on = np.array(list(rows.values())).T
     places = np.arange(len(rows))
@@ -187,24 +189,25 @@ def extent_figure(
 def head_use_figure(shares: Tensor, categories: Sequence[Category]) -> Figure:
     """Return a table of how much each class uses each head.
 
-    A disk's area is the share, and from 1 % on it is written below.
+    A disk's area is the share, and from 1 % on it is written beside it.
     shares: (K, M), each row sums to 1; categories: the K classes.
     """
-    figure = book_figure(0.37 * len(categories) + 0.4)
+    figure = book_figure(0.23 * len(categories) + 0.3)
     axis = figure.subplots()
     for row, (category, own) in enumerate(
         zip(categories, shares, strict=True)
     ):
         color = np.array(category.color) / 255
-        areas = 150 * np.asarray(own)
+        areas = 120 * np.asarray(own)
         heads = np.arange(len(own))
         axis.scatter(heads, np.full(len(own), row), areas, color=color)
         axis.scatter(heads, np.full(len(own), row), 4, color=INK, zorder=0)
         for head, text in enumerate(percents(own)):
-            axis.text(head, row + 0.46, text, ha="center", va="center")
+            number = text.removesuffix(" %")
+            axis.text(head + 0.2, row, number, va="center")
     axis.set_xticks(heads, [f"head {m}" for m in heads])
     axis.set_yticks(range(len(categories)), [c.name for c in categories])
-    axis.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(categories) - 0.3, -0.6))
+    axis.set(xlim=(-0.5, len(heads) - 0.4), ylim=(len(categories) - 0.5, -0.5))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -217,7 +220,7 @@ def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
     shares: for each kind the two mean shares of attention, 0 to 1, that
     fall on the query's own segment; the first kind is drawn at the top.
     """
-    figure = book_figure(0.36 * len(shares) + 0.9)
+    figure = book_figure(0.26 * len(shares) + 0.5)
     axis = figure.subplots()
     rows = np.arange(len(shares))
     for i, (name, color) in enumerate((("things", THINGS), ("stuff", STUFF))):
@@ -231,7 +234,7 @@ def own_share_figure(shares: Mapping[str, Sequence[float]]) -> Figure:
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")
     axis.set_axisbelow(True)
-    figure.legend(handles=axis.containers, loc="outside upper right", ncols=2)
+    axis.legend(loc="upper right")
     return figure
 
 

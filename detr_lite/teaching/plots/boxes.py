@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
-from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
-from detr_lite.boxes import cxcywh_to_xyxy, giou
+from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.data.categories import Categories
 from detr_lite.inference.results import Prediction
 from detr_lite.teaching.plots import panels
@@ -33,7 +32,7 @@ def costs_figure(
     """
     values = np.asarray(costs.detach().float())
     queries, count = values.shape
-    figure = book_figure(3.1)
+    figure = book_figure(2.6)
     axis = figure.subplots()
     drawn = axis.imshow(values, "cividis_r", aspect="auto")
     middle = (values.min() + values.max()) / 2
@@ -81,7 +80,7 @@ def centers_figure(
     """
     side, columns = WIDTH / columns, min(columns, len(centers))
     rows = -(-len(centers) // columns)
-    figure = book_figure(0.6 + rows * (side + 0.22))
+    figure = book_figure(0.45 + rows * (side + 0.22))
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(centers) :]:
         axis.set_axis_off()
@@ -132,103 +131,6 @@ def centers_figure(
     return figure
 
 
-def boxes_figure(
-    image: Tensor,
-    boxes: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    categories: Categories,
-    titles: Sequence[str],
-    queries: Sequence[Tensor | None] | None = None,
-) -> Figure:
-    """Return one image several times, each time with other boxes on it.
-
-    image: (3, H, W) uint8; boxes: for each panel (n, 4), (cx, cy, w, h)
-    relative to the image; labels: for each panel (n,), which give the
-    boxes their colors; titles: one a panel.
-    queries: for each panel (n,) numbers to write on the boxes, or None.
-    """
-    figure = book_figure(WIDTH / len(boxes) + 0.7)
-    axes = figure.subplots(1, len(boxes), squeeze=False)[0]
-    pixels = image.permute(1, 2, 0).numpy()
-    height, width = pixels.shape[:2]
-    outline = [Stroke(linewidth=3.5, foreground="white"), Normal()]
-    size = torch.tensor([width, height, width, height])
-    for axis, mine, classes, title, numbers in zip(
-        axes,
-        boxes,
-        labels,
-        titles,
-        queries or [None] * len(boxes),
-        strict=True,
-    ):
-        axis.imshow(pixels, extent=(0, width, height, 0))
-        corners = cxcywh_to_xyxy(mine * size)
-        for (x0, y0, x1, y1), label in zip(
-            corners.tolist(), classes.tolist(), strict=True
-        ):
-            axis.add_patch(
-                Rectangle(
-                    (x0, y0),
-                    x1 - x0,
-                    y1 - y0,
-                    fill=False,
-                    edgecolor=np.array(categories[label].color) / 255,
-                    linewidth=2,
-                    path_effects=outline,
-                )
-            )
-        if numbers is not None:
-            _write_numbers(axis, corners, numbers.tolist())
-        axis.set_xlim(-2, width + 2)
-        axis.set_ylim(height + 2, -2)
-        axis.set_axis_off()
-        axis.set_title(title)
-    seen = sorted({label for panel in labels for label in panel.tolist()})
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=np.array(categories[label].color) / 255,
-            linewidth=3,
-            label=categories[label].name,
-        )
-        for label in seen
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=max(len(seen), 1),
-    )
-    return figure
-
-
-def _write_numbers(axis, corners: Tensor, numbers: Sequence[int]) -> None:
-    """Write each box's number on a corner; boxes in one place share it."""
-    groups: list[tuple[Tensor, list[int]]] = []
-    for box, number in zip(corners, numbers, strict=True):
-        for first, members in groups:
-            if giou(first, box) > 0.5:
-                members.append(number)
-                break
-        else:
-            groups.append((box, [number]))
-    taken: list[tuple[float, float]] = []
-    for box, members in groups:
-        x0, y0, x1, y1 = box.tolist()
-        spots = [(x, max(y, 4.0)) for y in (y0, y1) for x in (x0, x1)]
-        # The first where no number is yet; if there is none, the first.
-        x, y = next(
-            (
-                (x, y)
-                for x, y in spots
-                if all(abs(x - a) > 12 or abs(y - b) > 8 for a, b in taken)
-            ),
-            spots[0],
-        )
-        taken.append((x, y))
-        panels.label(axis, x, y, " + ".join(map(str, members)), "left")
-
-
 def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
     """Return an image, all N boxes that the queries say, and those found.
 
@@ -267,50 +169,12 @@ def opening_figure(prediction: Prediction, output_boxes: Tensor) -> Figure:
     )
 
 
-def matching_figure(
-    costs: Tensor,
-    pairs: Sequence[tuple[int, int]],
-    segments: Sequence[str],
-    colors: Sequence[tuple[int, int, int]],
-) -> Figure:
-    """Return queries and segments as two rows, lines between the matched.
-
-    costs: (N, T); pairs: (query, segment) of each match; segments: T names;
-    colors: T, from 0 to 255, those of the segments' classes.
-    """
-    count, pairs = len(costs), sorted(pairs)  # so that few lines cross
-    chosen = [query for query, _ in pairs]
-    figure = book_figure(2.2)
-    axis = figure.subplots()
-    across = count / len(segments)
-    for place, (query, segment) in enumerate(pairs):
-        x = (query + 0.5, (place + 0.5) * across)
-        color = np.array(colors[segment]) / 255
-        axis.plot(x, (0.82, 0.18), color=color, lw=2.5)
-        axis.text(
-            sum(x) / 2, 0.5, f"{costs[query, segment]:.1f}", ha="center",
-            va="center", fontsize=8.5, color="white",
-            bbox={"facecolor": "black", "edgecolor": color, "pad": 1.5},
-        )  # fmt: skip
-        axis.text(x[1], 0.08, segments[segment], ha="center", va="center")
-    for query in range(count):
-        axis.text(
-            query + 0.5, 0.9, str(query), ha="center", va="center",
-            weight="bold" if query in chosen else "normal",
-        )  # fmt: skip
-    axis.text(-0.2, 0.9, "query", ha="right", va="center")
-    axis.text(-0.2, 0.08, "segment", ha="right", va="center")
-    axis.set(xlim=(-1.7, count), ylim=(0, 1))
-    axis.set_axis_off()
-    return figure
-
-
 def overlap_figure(moves: Sequence[int]) -> Figure:
     """Return two squares of side 2, one moved to the right, and their hull.
 
     Each panel gives IoU and GIoU as fractions of areas.
     """
-    figure = book_figure(1.45)
+    figure = book_figure(1.2)
     shares = [move + 2.4 for move in moves]
     axes = figure.subplots(1, len(moves), width_ratios=shares)
     for axis, move in zip(np.atleast_1d(axes), moves, strict=True):
@@ -366,7 +230,7 @@ def found_figure(
 
 def layer_figure() -> Figure:
     """Return a decoder layer: what enters where, and what each step does."""
-    figure = book_figure(2.5)
+    figure = book_figure(2.1)
     axis = figure.subplots()
     steps = (
         ("self-\nattention", "queries look at\neach other"),
@@ -407,7 +271,7 @@ def layer_figure() -> Figure:
         _arrow(axis, (start, 2.35), (end, 1.72))
         middle = (start + end) / 2 + 0.12
         axis.text(middle, 2.05, what, ha="left", va="center", fontsize=9)
-    axis.set(xlim=(0, 8.1), ylim=(-0.2, 3.0))
+    axis.set(xlim=(0, 8.1), ylim=(-0.15, 2.85))
     axis.set_axis_off()
     return figure
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -29,7 +29,7 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     codes: (channels, positions) each, sines at the even channels and cosines
     at the odd ones, as a row of SinePositionalEncoding has them.
     """
-    figure = book_figure(3.7)
+    figure = book_figure(3.3)
     axes = figure.subplots(2, len(codes), squeeze=False)
     for (above, below), code, title in zip(axes.T, codes, titles, strict=True):
         values = np.asarray(code)[0::2]
@@ -41,7 +41,7 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
                 values[number],
                 style,
                 color=color,
-                label=f"sine {number}" if number == 0 else f"{number}",
+                label=f"sine {number}",
                 marker=".",
             )
         above.set_title(title)
@@ -63,7 +63,8 @@ def waves_figure(codes: Sequence[Tensor], titles: Sequence[str]) -> Figure:
         above.axhline(0, color=GRID, lw=0.8, zorder=0)
         above.legend(
             loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3,
-            columnspacing=1, handlelength=1.5,
+            fontsize=9, columnspacing=0.6, handlelength=1.2,
+            handletextpad=0.3,
         )  # fmt: skip
     axes[0, 0].set_ylabel("value")
     axes[1, 0].set_ylabel("number of the sine")
@@ -78,7 +79,6 @@ def seen_from_figure(
     titles: Sequence[str],
     label: str,
     limits: tuple[float, float] | None = None,
-    gamma: float = 1.0,
 ) -> Figure:
     """Return for each place a row: the image, and the place's maps over it.
 
@@ -86,10 +86,10 @@ def seen_from_figure(
 
     places: (row, column) in the maps; maps: for each place as many (h, w)
     maps as there are titles.  One color scale for all, `limits` or 0 to the
-    most; a gamma below 1 spreads its dark end.
+    most.
     """
     low, high = limits or (0, max(float(m.max()) for row in maps for m in row))
-    norm = PowerNorm(gamma, low, high, clip=True)
+    norm = Normalize(low, high, clip=True)
     panels = []
     for place, own in zip(places, maps, strict=True):
         panels.append(partial(_seen_from, sample, place, own[0].shape))
@@ -110,7 +110,7 @@ def _seen_from(
     shape: tuple[int, int],
     axis: Axes,
     heat: Tensor | None = None,
-    norm: PowerNorm | None = None,
+    norm: Normalize | None = None,
 ) -> None:
     """Draw the image, or a map over it, with the place and its segment."""
     if heat is None or norm is None:

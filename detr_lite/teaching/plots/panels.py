@@ -13,6 +13,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from detr_lite.data.categories import Category
@@ -81,8 +82,10 @@ def heat_bar(
     )
     bar.ax.set_facecolor("#222222")
     bar.outline.set_visible(False)
-    ticks = np.asarray(norm.inverse(np.linspace(0, 1, 5)))
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    low, high = (float(norm.inverse(end)) for end in (0, 1))
+    round_ = MaxNLocator(5).tick_values(low, high)
+    ticks = [tick for tick in round_ if low <= tick <= high]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.set_label(label)
 
 

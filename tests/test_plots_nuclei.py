@@ -1,0 +1,158 @@
+"""Chapter 7's figures: what is drawn, read back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detr_lite.data.categories import Categories, Category
+from detr_lite.inference.results import Prediction
+from detr_lite.panoptic import Segment
+from detr_lite.teaching.plots.nuclei import (
+    FOUND,
+    MISSED,
+    WRONG,
+    as_sample,
+    batch_figure,
+    found_figure,
+    inside_figure,
+    outcomes_figure,
+    outlined_figure,
+    ranges_figure,
+)
+
+BOXES = Categories(
+    [
+        Category(1, "box", True, (200, 0, 0)),
+        Category(2, "bag", True, (0, 200, 0)),
+        Category(3, "floor", False, (0, 0, 200)),
+    ]
+)
+
+
+@pytest.fixture
+def sample():
+    """Two things on a ground: a box on the left, a bag on the right."""
+    ids = torch.full((30, 40), 3, dtype=torch.int32)
+    ids[5:20, 4:16], ids[8:25, 22:36] = 1, 2
+    return replace(
+        as_sample(torch.full((3, 30, 40), 99, dtype=torch.uint8)),
+        id_map=ids,
+        segment_ids=torch.tensor([1, 2, 3]),
+        labels=torch.tensor([0, 1, 2]),
+        crowd=torch.zeros(3, dtype=torch.bool),
+    )
+
+
+@pytest.fixture
+def prediction(sample):
+    """The box is found; the bag is found too far to the right."""
+    ids = sample.id_map.clone()
+    ids[ids == 2] = 3
+    ids[8:25, 32:40] = 2
+    segments = tuple(
+        Segment(n, n - 1, 0.9, 1, n, (0.3, 0.4, 0.3, 0.5)) for n in (1, 2, 3)
+    )
+    maps = torch.rand(3, 8, 4, 5)
+    return Prediction(sample.image, ids, segments, BOXES, maps)
+
+
+def colors(axis) -> set[str]:
+    """Return the colors of the outlines in a panel."""
+    from matplotlib.colors import to_hex
+
+    return {
+        to_hex(color).upper()
+        for lines in axis.collections
+        for color in lines.get_edgecolor()
+    }
+
+
+def texts(axis) -> list[str]:
+    return [text.get_text() for text in axis.texts]
+
+
+def test_things_are_outlined_and_of_several_classes_named(sample, prediction):
+    for shown in (sample, prediction):
+        plain = outlined_figure([shown], BOXES).axes[0]
+        assert colors(plain) == {FOUND}
+        assert texts(plain) == []
+        named = outlined_figure([shown], BOXES, names=True).axes[0]
+        assert colors(named) == {FOUND, "#FFFFFF"}
+        assert texts(named) == ["floor", "box", "bag"]
+
+
+def test_a_segment_without_a_pixel_has_no_name(sample):
+    hidden = replace(sample, id_map=sample.id_map.clamp(min=2))
+    (axis,) = outlined_figure([hidden], BOXES, names=True).axes
+    assert texts(axis) == ["floor", "bag"]
+
+
+def test_outcomes_are_told_by_colors_in_two_rows(sample, prediction):
+    figure = outcomes_figure([sample] * 2, [prediction] * 2)
+    people, _, model, _ = figure.axes
+    assert people.get_ylabel() == "people"
+    assert model.get_ylabel() == "model"
+    assert colors(people) == {FOUND, MISSED}
+    assert colors(model) == {FOUND, WRONG}
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == [
+        "found",
+        "missed",
+        "wrong",
+    ]
+    lost = replace(prediction, id_map=torch.zeros(30, 40, dtype=torch.int32))
+    lost = replace(lost, segments=())
+    figure = outcomes_figure([sample], [lost])
+    assert colors(figure.axes[0]) == {MISSED}
+
+
+def test_what_was_found_stands_below_what_people_drew(sample, prediction):
+    image, model = found_figure([prediction]).axes
+    assert not image.collections
+    assert texts(model) == ["box 0.90", "bag 0.90", "floor 0.90"]
+    people, model = found_figure([prediction], [sample]).axes
+    assert texts(people) == ["floor", "box", "bag"]
+    assert people.get_ylabel() == "people"
+    people, model = found_figure([prediction], [sample], names=False).axes
+    assert texts(people) == texts(model) == []
+
+
+def test_inside_a_segment_each_map_has_its_own_scale(prediction):
+    masks = torch.rand(2, 15, 20)
+    figure = inside_figure(prediction, [0, 2], masks)
+    titles = [axis.get_title() for axis in figure.axes[:3]]
+    assert titles == ["box", "attention (largest = 1)", "mask probability"]
+    heat = figure.axes[4].images[-1].get_array()
+    maps = prediction.attention_maps[2].sum(0)
+    np.testing.assert_allclose(heat, maps / maps.max())
+
+
+def test_a_band_has_ends_and_single_results_have_none():
+    figure = ranges_figure({"each": [0.2, 0.9]}, {"all": [0.6, 0.5, 0.8]})
+    (axis,) = figure.axes
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["each", "all"]
+    dots, band, middle = axis.lines
+    assert dots.get_linestyle() == "None"
+    assert dots.get_xydata().tolist() == [[0.2, 0], [0.9, 0]]
+    assert band.get_xydata().tolist() == [[0.5, 1], [0.8, 1]]
+    assert band.get_marker() == "|"
+    assert middle.get_xydata().tolist() == [[0.6, 1]]
+
+
+def test_each_batch_is_padded_to_its_own_largest():
+    def made(*sizes):
+        return {
+            f"{h} by {w}": torch.zeros(3, h, w, dtype=torch.uint8)
+            for h, w in sizes
+        }
+
+    figure = batch_figure(made((80, 120), (60, 60)), made((40, 30), (20, 50)))
+    frames = [axis.patches[0] for axis in figure.axes]
+    sizes = [(f.get_height(), f.get_width()) for f in frames]
+    assert sizes == [(80, 120)] * 2 + [(40, 50)] * 2
+    assert {axis.get_xlim() for axis in figure.axes} == {(0, 120)}  # one scale
+    assert [axis.get_ylim()[0] for axis in figure.axes] == [80, 80, 40, 40]
+    assert figure.axes[3].get_title() == "20 by 50, 20 x 50"
