@@ -61,7 +61,7 @@ def test_a_changed_text_is_noticed(copy, capsys):
     text = sorted((copy / "text").glob("*.md"))[0]
     text.write_text(text.read_text() + "\nOne more sentence.\n")
     assert weave.main(["--check", "--book", str(copy)]) == 1
-    assert "mend the text" in capsys.readouterr().err
+    assert "fix the text" in capsys.readouterr().err
 
 
 def test_a_notebook_without_a_text_is_noticed(copy, capsys):

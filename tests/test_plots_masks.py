@@ -28,42 +28,6 @@ def names(axis):
     return sorted(text.get_text() for text in axis.texts)
 
 
-def test_boxes_of_things_are_solid_and_of_stuff_dashed(scenes):
-    sample = scenes[0]
-    things, stuff, both = panels(masks.kinds_figure(sample, scenes.categories))
-    named = {True: [], False: []}
-    for label in sample.labels:
-        category = scenes.categories[label]
-        named[category.isthing].append(category.name)
-    for axis, isthing, style in ((things, True, "-"), (stuff, False, "--")):
-        styles = [patch.get_linestyle() for patch in axis.patches]
-        assert styles == [style] * len(named[isthing])
-        assert names(axis) == sorted(named[isthing])
-    assert names(both) == sorted(named[True] + named[False])
-
-
-def test_boxes_of_things_are_tight(scenes):
-    sample = scenes[0]
-    axis, *_ = panels(masks.kinds_figure(sample, scenes.categories))
-    numbers = [
-        int(number)
-        for number, label in zip(
-            sample.segment_ids, sample.labels, strict=True
-        )
-        if scenes.categories[label].isthing
-    ]
-    for number, box in zip(numbers, axis.patches, strict=True):
-        rows, columns = np.nonzero(sample.id_map.numpy() == number)
-        drawn = (*box.get_xy(), box.get_width(), box.get_height())
-        tight = (
-            columns.min(),
-            rows.min(),
-            np.ptp(columns) + 1,
-            np.ptp(rows) + 1,
-        )
-        assert drawn == pytest.approx(tight, abs=1e-3)
-
-
 def test_the_steps_end_with_the_segments_in_their_colors(seen):
     prediction, logits = seen
     image, boxes, mask, answer = panels(masks.steps_figure(prediction, logits))
@@ -115,17 +79,6 @@ def test_stages_are_rows_of_probabilities(scenes):
         assert np.allclose(axis.images[-1].get_array(), expected)
 
 
-def test_the_last_panel_shows_who_wins(seen):
-    prediction, logits = seen
-    *shown, last = panels(masks.argmax_figure(prediction, logits))
-    assert len(shown) == len(logits)
-    for axis, segment in zip(shown, prediction.segments, strict=True):
-        name = SCENE_CATEGORIES[segment.label].name
-        assert axis.get_title() == f"query {segment.query}: {name}"
-    assert last.get_title() == "who wins"
-    assert last.images[0].get_array().shape == (96, 96, 3)
-
-
 def test_answers_are_drawn_with_their_tp_fp_and_fn():
     """A segment of half a ball, and one that is called a ball as well."""
     true = torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]])
@@ -151,11 +104,9 @@ def test_answers_are_drawn_with_their_tp_fp_and_fn():
     assert wrong.get_title() == f"PQ {(0 + ball / 1.5) / 2:.3f}"
 
 
-def test_figures_are_as_wide_as_the_column(scenes, seen):
+def test_figures_are_as_wide_as_the_column(seen):
     for figure in (
-        masks.kinds_figure(scenes[0], scenes.categories),
         masks.steps_figure(*seen),
-        masks.argmax_figure(*seen),
         masks.phases_figure(),
         masks.focal_figure(),
     ):

@@ -14,7 +14,6 @@ from detr_lite.teaching.plots.pyramid import (
     near_border,
     opening_figure,
     principal_colors,
-    pyramid_figure,
     stages_figure,
     way_up_figure,
     wrong_class,
@@ -56,23 +55,6 @@ def test_colors_of_constant_features_are_finite():
 @pytest.fixture
 def image():
     return torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
-
-
-def test_pyramid_figure_has_a_panel_for_the_image_and_each_level(image):
-    levels = [torch.randn(8, n, n) for n in (8, 4, 2)]
-    figure = pyramid_figure(image, levels, ["a", "b", "c"])
-    assert [axis.get_title() for axis in figure.axes] == [
-        "image",
-        "a",
-        "b",
-        "c",
-    ]
-    for axis, shown in zip(
-        figure.axes,
-        [image.permute(1, 2, 0), *map(principal_colors, levels)],
-        strict=True,
-    ):
-        assert np.array_equal(axis.images[0].get_array(), shown.numpy())
 
 
 def test_the_opening_goes_from_the_maps_to_the_mask(image):
@@ -160,7 +142,6 @@ def test_figures_fit_the_page_and_are_clear(image):
     heats = {f"{i}": torch.rand(4, 4) for i in range(7)}
     for figure in (
         opening_figure(image, level.abs(), [level] * 3, logits, "abc"),
-        pyramid_figure(image, [level] * 4, "abcd"),
         stages_figure(
             image, SCENE_CATEGORIES[0], (1, 1, 9, 9), heats, ids == 1
         ),

@@ -14,7 +14,8 @@ In a code cell of a text, these lines stand for more:
 
 Folded cells stay so on the site, in Colab and in JupyterLab: the set-up; a
 cell with the tag "solution", output and all; and a cell whose header says
-`fold: the imports`, or `fold: true` for the lines of what it builds.
+`fold: the imports`, or `fold: true` for the lines of what it builds.  The
+output of an exercise that waits for its answer is left out on the site.
 
 The word {STRIP} in a text stands for a line of all stages of the pipeline,
 which links to the other chapters.
@@ -207,6 +208,8 @@ def _fold(cell: NotebookNode, written: str) -> None:
     elif fold is not None:
         more = ["hide-input"]
     else:
+        if 'check("' in written:  # it says that nothing is answered yet
+            cell.metadata["tags"] = [*tags, "remove-output"]
         return
     if fold is True:
         fold = _lines_of(cell.source, written)

@@ -14,7 +14,8 @@ class Phase:
 
     Attributes:
         name: "backbone" (pixel classification), "boxes" (DETR), "masks"
-            (DETR frozen, mask head only) or "joint" (all at once).
+            (DETR frozen, attention maps and mask head) or "joint" (all at
+            once).
         steps: optimizer steps.
         batch_size: images a step, over all processes together.
         lr: the highest learning rate, after the warm-up.

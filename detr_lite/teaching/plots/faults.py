@@ -10,27 +10,33 @@ from html import escape
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm, to_rgba
+from matplotlib.colors import PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from detr_lite.inference.drawing import anchor
 from detr_lite.inference.results import Prediction
+from detr_lite.panoptic import Segment
 from detr_lite.teaching.faults import fault
 from detr_lite.teaching.plots.panels import (
     box,
     calm,
     heat_panel,
     image_panel,
+    label,
     panels_figure,
     segments_panel,
 )
 from detr_lite.teaching.plots.style import INK, book_figure
 
 RED, GREEN = "#d1432f", "#2b8a4b"  # 3 : 1 on light pages and on dark ones
+BLACK = "#1a1a1a"  # on a cell's pale ground, which is the same on both
+PAIR = 0.53  # of the size at which two panels fill the column
 CROSS, TICK = "\N{BALLOT X}", "\N{CHECK MARK}"
 STYLE = """
 .verdict { color: inherit; background: none; margin: 0 }
-.verdict span { display: inline-block; margin-right: 1.5rem;
+.verdict :is(b, span) { display: inline-block; margin-right: 1.5rem }
+.verdict span {
   padding-left: .6rem; border-left: .35rem solid }
 html[data-theme="dark"] body .bd-content div.cell_output
   .text_html:has(> p.verdict) {
@@ -41,10 +47,21 @@ Draw = Callable[[Axes, Prediction], None]
 
 
 def draw_segments(axis: Axes, prediction: Prediction) -> None:
-    """Draw the segments, outlined and named."""
-    segments_panel(axis, prediction, scores=False)
+    """Draw the segments, outlined, the largest of each class named."""
+    segments_panel(axis, prediction, names=False)
+    largest = {s.label: s for s in sorted(prediction.segments, key=_area)}
+    for one in largest.values():
+        x, y = anchor(np.asarray(prediction.id_map), one.id)
+        name = prediction.categories[one.label].name
+        label(axis, x + 0.5, y + 0.5, name)
+    for text in axis.texts:
+        text.set_fontsize(7)  # in small panels more of them fit
     if not prediction.segments:  # ids that nothing is known of
         image_panel(axis, prediction.image)
+
+
+def _area(segment: Segment) -> int:
+    return segment.area
 
 
 def draw_boxes(axis: Axes, prediction: Prediction) -> None:
@@ -104,9 +121,14 @@ def pair_figure(
             draw(axis, prediction=wrong)
 
     _, height, width = right.image.shape
-    aspect = 0.5 if isinstance(draw, partial) else height / width
     panels = [partial(draw, prediction=right), draw_wrong]
-    return panels_figure(panels, ["without", "with the fault"], aspect=aspect)
+    titles = ["without", "with the fault"]
+    if isinstance(draw, partial):  # tiles, which are small as it is
+        return panels_figure(panels, titles, aspect=0.5)
+    figure = panels_figure(panels, titles, aspect=PAIR * height / width)
+    for axis, side in zip(figure.axes, "EW", strict=True):
+        axis.set_anchor(side)  # beside each other
+    return figure
 
 
 def losses_figure(
@@ -156,7 +178,7 @@ def _table(
     cells: Sequence[Sequence[tuple[str, float]]],
 ) -> Figure:
     """Return cells with a text and a strength each; 0 is green."""
-    height = 0.29
+    height = 0.26
     figure = book_figure(height * len(rows) + 0.4)
     axis = figure.subplots()
     for y, row in enumerate(cells):
@@ -166,11 +188,10 @@ def _table(
                 (x - 0.47, y - 0.45),
                 0.94,
                 0.9,
-                facecolor=to_rgba(color, strength or 0.1),
+                facecolor=_pale(color, strength or 0.1),
                 edgecolor="none",
             )
             axis.add_patch(frame)
-            # The number has the page's ink, the mark its color.
             number, _, mark = text.rpartition(" ")
             axis.text(
                 x + (0.3 if number else 0),
@@ -182,7 +203,14 @@ def _table(
                 weight="bold",
             )
             if number:
-                axis.text(x - 0.06, y, number, ha="center", va="center")
+                axis.text(
+                    x - 0.06,
+                    y,
+                    number,
+                    color=BLACK,
+                    ha="center",
+                    va="center",
+                )
     axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
@@ -190,6 +218,11 @@ def _table(
     axis.tick_params(length=0, labelcolor=INK)
     axis.spines[:].set_visible(False)
     return figure
+
+
+def _pale(color: str, strength: float) -> list[float]:
+    """Return a color thinned with white, so that black is read on it."""
+    return [1 - strength * (1 - part) for part in to_rgb(color)]
 
 
 class Verdict:
@@ -217,7 +250,7 @@ class Verdict:
         )
         return (
             f"<style>{STYLE}</style>"
-            f'<p class="verdict"><b>{escape(self.name)}</b><br>{sides}</p>'
+            f'<p class="verdict"><b>{escape(self.name)}</b> {sides}</p>'
         )
 
 

@@ -76,26 +76,6 @@ def steps_figure(prediction: Prediction, mask_logits: Tensor) -> Figure:
     )
 
 
-def kinds_figure(sample: Sample, categories: Categories) -> Figure:
-    """Return a scene's things, its stuff, and both, with their boxes.
-
-    Boxes of things are drawn in full lines; those of stuff in dashes and a
-    little smaller, so that edges they share stay apart.
-    """
-    colors = _colors(sample, categories)
-    names = {True: "things", False: "stuff"}
-    panels = [
-        partial(_kind, sample=sample, categories=categories, isthing=isthing)
-        for isthing in names
-    ]
-
-    def both(axis: Axes) -> None:
-        axis.imshow(colors, extent=_extent(sample.id_map))
-        _names(axis, sample, categories, (True, False))
-
-    return panels_figure([*panels, both], [*names.values(), "both: panoptic"])
-
-
 def _kind(
     axis: Axes, sample: Sample, categories: Categories, isthing: bool
 ) -> None:
@@ -156,25 +136,25 @@ def _extent(ids: Tensor) -> tuple[int, int, int, int]:
 
 def phases_figure() -> Figure:
     """Return the model's parts in both phases: learning, frozen, unused."""
-    figure = book_figure(2.1)
+    figure = book_figure(1.25)
     axis = figure.subplots()
-    parts = ("ResNet", "encoder", "decoder", "class\nand box", "maps\nand CNN")
+    parts = ("ResNet", "encoder", "decoder", "class, box", "maps, CNN")
     phases = {
         "boxes": ["learns"] * 4 + ["not used"],
         "masks": ["frozen"] * 4 + ["learns"],
     }
+    for column, part in enumerate(parts):
+        axis.text(column + 0.5, -0.75, part, ha="center", va="center")
     for row, (phase, states) in enumerate(phases.items()):
-        axis.text(-0.15, row, f"phase\n{phase}", ha="right", va="center")
-        for column, (part, state) in enumerate(
-            zip(parts, states, strict=True)
-        ):
+        axis.text(-0.1, row, f"phase {phase}", ha="right", va="center")
+        for column, state in enumerate(states):
             color = {"learns": LEARNS, "frozen": FROZEN}.get(state, INK)
             unused = state == "not used"
             axis.add_patch(
                 FancyBboxPatch(
-                    (column + 0.08, row - 0.27),
-                    0.84,
-                    0.54,
+                    (column + 0.05, row - 0.36),
+                    0.9,
+                    0.72,
                     boxstyle="round,pad=0,rounding_size=0.08",
                     fc="none" if unused else color,
                     ec=color,
@@ -184,16 +164,12 @@ def phases_figure() -> Figure:
             axis.text(
                 column + 0.5,
                 row,
-                part,
+                state,
                 ha="center",
                 va="center",
                 color=INK if unused else "white",
-                fontsize=8.5,
             )
-            axis.text(
-                column + 0.5, row + 0.41, state, ha="center", va="center"
-            )
-    axis.set(xlim=(-0.9, 5), ylim=(1.6, -0.4))
+    axis.set(xlim=(-1.1, 5), ylim=(1.45, -1.05))
     axis.set_axis_off()
     return figure
 
@@ -203,7 +179,7 @@ def focal_figure() -> Figure:
     right = torch.linspace(0.01, 0.99, 99)
     logits = right.logit()[:, None]
     wanted = torch.ones_like(logits)
-    figure = book_figure(3.1)
+    figure = book_figure(2.1)
     axis = figure.subplots()
     lines = {
         "cross-entropy": (-right.log(), INK, "--"),
@@ -264,33 +240,6 @@ def stages_figure(
     )
 
 
-def argmax_figure(prediction: Prediction, mask_logits: Tensor) -> Figure:
-    """Return each query's mask over the dimmed image, and who gets a pixel.
-
-    mask_logits: (S, h, w), of the prediction's S segments in their order.
-    """
-    panels = [
-        partial(
-            heat_panel,
-            image=prediction.image,
-            heat=mask.sigmoid(),
-            norm=PROBABILITY,
-        )
-        for mask in mask_logits
-    ]
-    panels.append(partial(segments_panel, result=prediction, scores=False))
-    names = [
-        f"query {segment.query}: {prediction.categories[segment.label].name}"
-        for segment in prediction.segments
-    ]
-    return panels_figure(
-        panels,
-        [*names, "who wins"],
-        columns=3,
-        bar=(PROBABILITY, "probability that the pixel is the query's"),
-    )
-
-
 def quality_figure(
     true: Tensor,
     found: Tensor,
@@ -306,7 +255,7 @@ def quality_figure(
     """
     color_of = {c.name: np.array(c.color) / 255 for c in categories}
     colors = np.array([color_of[name] for name in names])
-    figure = book_figure(2.4)
+    figure = book_figure(1.9)
     first, *others = figure.subplots(1, 1 + len(answers))
     _squares(first, true, colors)
     first.set_title("truth")

@@ -81,21 +81,6 @@ def _features(axis: Axes, level: Tensor) -> None:
     axis.imshow(colors, interpolation="nearest")
 
 
-def pyramid_figure(
-    image: Tensor, levels: Sequence[Tensor], names: Sequence[str]
-) -> Figure:
-    """Return an image and its feature maps, in three principal components.
-
-    image: (3, H, W) uint8; levels: (C, h, w) each, C at least 3; names: of
-    the levels.
-    """
-    panels: list[Panel] = [
-        partial(image_panel, image=image),
-        *(partial(_features, level=level) for level in levels),
-    ]
-    return panels_figure(panels, ["image", *names], columns=len(panels))
-
-
 def stages_figure(
     image: Tensor,
     category: Category,
@@ -201,7 +186,7 @@ def _bend(axis: Axes, low: float, high: float) -> None:
     axis.plot((4.35, 4.35), (low + 0.26, middle), color=OWN, linewidth=1.4)
     axis.plot((4.35, 2.75), (middle, middle), color=OWN, linewidth=1.4)
     _arrow(axis, (2.75, middle), (2.75, high - 0.1), OWN)
-    axis.text(3.1, middle + 0.02, "enlarged", ha="center", va="bottom")
+    axis.text(2.68, high - 0.14, "enlarged", ha="right", va="top")
 
 
 def _block(axis: Axes, x: float, y: float, text: str, color: str) -> None:
