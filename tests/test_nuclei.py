@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from detr_lite.data.coco.categories import original_categories
 from detr_lite.data.coco.convert import convert
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.resizing import resized_size
+from detr_lite.data.subsets import Part, fingerprint
+from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
-from detr_lite.inference.model import build_model, shapes_alone
 from detr_lite.inference.results import Prediction
-from detr_lite.models import ModelConfig
 from detr_lite.panoptic import Segment
 from detr_lite.teaching import nuclei
 from detr_lite.teaching.nuclei import (
     EDGE,
     NUCLEI,
+    Samples,
     cut,
     export_polygons,
     micrograph,
     nuclei_recipe,
     nuclei_splits,
     panoptic_sample,
+    predict_in_tiles,
     random_crop,
     tiles,
     turned,
@@ -238,33 +238,140 @@ def test_outcomes_of_found_wrong_and_missed():
 
 
 def test_the_shapes_in_the_chapter_are_the_models():
-    """Of both columns: the scenes' model, and DETR with ResNet-50."""
     text = (ROOT / "book/text/07_real_images.md").read_text("utf8")
-    cell = rf"([SK\d{TIMES} ]+)"
-    rows = re.findall(rf"^\| (.+?) \| {cell} \| {cell} \|$", text, re.M)
-    table = {name: columns for name, *columns in rows}
-    small = load_model("scenes", "cpu", categories=NUCLEI)
-    with shapes_alone():
-        large = build_model(ModelConfig(250), original_categories(250))
-    photo = resized_size((400, 600), 800, 1333)
-    for column, (model, size) in enumerate(
-        ((small, (96, 96)), (large, photo))
-    ):
-        device = next(model.parameters()).device
-        with torch.inference_mode():
-            image = torch.zeros(1, 3, *size, device=device)
-            detection = model.eval().detr(image)
-        pyramid = detection.pyramid
-        shapes = {
-            "at the model's size": (3, *size),
-            "Res5": pyramid.res5.shape[1:],
-            "class logits": detection.class_logits.shape[1:],
-            "boxes": detection.boxes.shape[1:],
-            "attention maps, S kept": (
-                "S", model.config.heads, *pyramid.res5.shape[2:]
-            ),
-            "mask logits": ("S", *pyramid.res2.shape[2:]),
-        }  # fmt: skip
-        for name, shape in shapes.items():
-            told = f" {TIMES} ".join(map(str, shape))
-            assert table[name][column].strip() == told, name
+    pair = rf"(\d+) {TIMES} (\d+)"
+    words = rf"a crop gives {pair} positions and masks of {pair}"
+    told = re.search(words, text)
+    model = load_model("scenes", "cpu", categories=NUCLEI)
+    with torch.inference_mode():
+        pyramid = model.eval().detr(torch.zeros(1, 3, 96, 96)).pyramid
+    shapes = *pyramid.res5.shape[2:], *pyramid.res2.shape[2:]
+    assert tuple(map(int, told.groups())) == shapes
+
+
+def test_a_crop_that_is_not_turned_is_a_part_of_the_image(whole):
+    crop = random_crop(whole, torch.Generator().manual_seed(0), 64, False)
+    assert crop.image.shape == (3, 64, 64)
+    windows = whole.image[0].unfold(0, 64, 1).unfold(1, 64, 1)
+    there = windows[..., ::21, ::21] == crop.image[0, ::21, ::21]
+    (place,) = there.all(-1).all(-1).nonzero().tolist()
+    y, x = place
+    ids = whole.id_map[y : y + 64, x : x + 64]
+    assert torch.equal(crop.id_map, ids)
+
+
+def test_samples_in_memory_are_known_as_those_of_their_split(whole):
+    listed = Samples([whole], NUCLEI)
+    assert listed.fingerprint is None
+    assert fingerprint(listed)["kind"] == "Samples"
+    part = Part(listed, [0])
+    held = Samples(part, NUCLEI)
+    assert fingerprint(held) == fingerprint(part)
+
+
+# A large image, tile by tile.
+
+
+class Seer:
+    """A model that sees what is drawn: a gray level is a nucleus's number.
+
+    Black is the background.
+    """
+
+    categories = NUCLEI
+
+    def __init__(self):
+        self.shapes = []
+
+    def predict_each(self, images):
+        self.shapes += [tuple(image.shape) for image in images]
+        numbered = [(n, self._seen(image)) for n, image in enumerate(images)]
+        return reversed(numbered)  # they need not come in order
+
+    def _seen(self, image):
+        levels = image[0].unique().tolist()
+        ids = torch.zeros(image.shape[1:], dtype=torch.int32)
+        segments = []
+        for number, level in enumerate(levels, 1):
+            ids[image[0] == level] = number
+            box = (0.5, 0.5, 1.0, 1.0)
+            label = int(level == 0)
+            segments.append(Segment(number, label, level / 100, 1, 3, box))
+        return Prediction(image, ids, tuple(segments), NUCLEI, None)
+
+
+def discs(height, width, *circles):
+    """Return an image of discs, (y, x, radius, level) each, on black."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    image = np.zeros((height, width), np.uint8)
+    for top, left, radius, level in circles:
+        image[np.hypot(y - top, x - left) < radius] = level
+    return torch.from_numpy(image)[None].repeat(3, 1, 1)
+
+
+def same_parts(a, b):
+    """Return whether two maps divide an image alike."""
+    pairs = torch.stack([a.flatten(), b.flatten()]).unique(dim=1)
+    return pairs.shape[1] == len(a.unique()) == len(b.unique())
+
+
+def test_what_tiles_cut_is_put_together_again():
+    """Discs on a seam, at a corner of four tiles, and on none."""
+    image = discs(
+        70, 90, (32, 20, 9, 10), (33, 62, 9, 20), (12, 10, 6, 30),
+        (50, 80, 7, 40),
+    )  # fmt: skip
+    model = Seer()
+    found = predict_in_tiles(model, image, 32)
+    assert set(model.shapes) == {(3, 32, 32)}
+    assert len(model.shapes) == 9  # the last ones reach over their neighbors
+    assert found.image is image
+    assert found.id_map.shape == (70, 90)
+    assert same_parts(found.id_map, image[0])
+    assert [s.id for s in found.segments] == [1, 2, 3, 4, 5]
+    assert sorted(found.labels.tolist()) == [0, 0, 0, 0, 1]
+    for segment in found.segments:
+        mask = found.id_map == segment.id
+        assert segment.area == mask.sum()
+        level = image[0][mask].unique()
+        assert segment.score == pytest.approx(level.item() / 100)
+    torch.testing.assert_close(found.query_boxes, found.boxes)
+
+
+def test_neighbors_that_touch_at_a_corner_of_a_seam_stay_two():
+    """They lie on two sides of it, and meet along a third of their edges."""
+    image = torch.zeros(3, 32, 64, dtype=torch.uint8)
+    image[:, 4:16, 20:32] = 50
+    image[:, 12:24, 32:44] = 50
+    found = predict_in_tiles(Seer(), image, 32)
+    assert sorted(found.labels.tolist()) == [0, 0, 1]
+
+
+def test_a_model_without_masks_is_refused():
+    model = load_model("scenes", "cpu", masks=False)
+    with pytest.raises(ConfigError, match="makes no masks"):
+        predict_in_tiles(model, discs(40, 40), 32)
+
+
+def test_an_image_in_which_nothing_is_found():
+    def nothing(image):
+        empty = torch.zeros(image.shape[1:], dtype=torch.int32)
+        return Prediction(image, empty, (), NUCLEI, None)
+
+    model = Seer()
+    model._seen = nothing
+    found = predict_in_tiles(model, discs(40, 33), 32)
+    assert len(found) == 0
+    assert not found.id_map.any()
+    assert found.query_boxes.shape == (0, 4)
+
+
+def test_an_image_of_one_tile_is_predicted_as_it_is(whole):
+    model = load_model("scenes", "cpu", categories=NUCLEI)
+    image = cut(whole, 0, 0, 96, 96).image
+    alone = model.predict(image, threshold=0.3)
+    found = predict_in_tiles(model, image, 96, threshold=0.3)
+    assert len(found) >= 1
+    assert same_parts(found.id_map, alone.id_map) or len(alone) > len(found)
+    small = predict_in_tiles(model, image[:, :50, :70], 96)
+    assert small.id_map.shape == (50, 70)

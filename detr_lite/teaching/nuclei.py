@@ -13,7 +13,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,9 +24,15 @@ from contourpy import contour_generator
 from PIL import Image
 from torch import Tensor
 
+from detr_lite.boxes import xyxy_to_cxcywh
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.sample import Sample, flip, with_pixels
+from detr_lite.errors import ConfigError
+from detr_lite.inference.model import PanopticModel
+from detr_lite.inference.results import Prediction
 from detr_lite.models import ModelConfig
+from detr_lite.panoptic import Segment
+from detr_lite.targets import boxes_from_id_map
 from detr_lite.training.recipes import Phase, Recipe
 
 PINS = Path(__file__).with_name("nuclei.txt")  # what pip installs, by hash
@@ -120,7 +126,7 @@ def _drawn() -> Micrograph:
 def visible(stored: np.ndarray, brightest: float = 99.8) -> Tensor:
     """Return a micrograph's numbers as an image, (3, H, W) uint8.
 
-    The detector counts light, so most numbers are small.  The percentile
+    The camera counts light, so most numbers are small.  The percentile
     `brightest` becomes white, and a power below 1 lifts what is dark.
     """
     light = stored / np.percentile(stored, brightest)
@@ -148,11 +154,17 @@ def panoptic_sample(image: Tensor, nuclei: np.ndarray) -> Sample:
 
 
 class Samples(list[Sample]):
-    """Samples in a list, and the classes that their labels count."""
+    """Samples in a list, and the classes that their labels count.
+
+    Attributes:
+        fingerprint: that of the split which they are all samples of, or
+            None; a run that is resumed compares it.
+    """
 
     def __init__(self, samples: Iterable[Sample], categories: Categories):
         super().__init__(samples)
         self.categories = categories
+        self.fingerprint = getattr(samples, "fingerprint", None)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -214,14 +226,21 @@ def turned(sample: Sample, generator: torch.Generator) -> Sample:
 
 
 def random_crop(
-    sample: Sample, generator: torch.Generator, side: int = SIDE
+    sample: Sample,
+    generator: torch.Generator,
+    side: int = SIDE,
+    turn: bool = True,
 ) -> Sample:
-    """Return a square of a large sample, turned: a transform for train."""
+    """Return a square of a large sample: a transform for train.
+
+    turn: also as in `turned`.
+    """
     top, left = (
         int(torch.randint(length - side + 1, (), generator=generator))
         for length in sample.id_map.shape
     )
-    return turned(cut(sample, top, left, side, side), generator)
+    square = cut(sample, top, left, side, side)
+    return turned(square, generator) if turn else square
 
 
 def nuclei_splits(whole: Sample) -> tuple[Samples, Samples]:
@@ -299,3 +318,106 @@ def _polygons(mask: np.ndarray) -> list[list[float]]:
     # A pixel's middle lies half a pixel from its corner, and one from the
     # padding's.
     return [(line - 0.5).clip(0).round(2).ravel().tolist() for line in lines]
+
+
+def predict_in_tiles(
+    model: PanopticModel, image: Tensor, side: int = SIDE, **options
+) -> Prediction:
+    """Return what a model finds in a large image, tile by tile.
+
+    The tiles cover the image; the last of a row or a column reaches over
+    its neighbor, whose place it takes.  Two pieces of a class that meet at a
+    seam, along most of the longer edge that they have there, become one
+    segment, and so do all pieces of a class of stuff.
+
+    image: (3, H, W) uint8, as read_image returns it; options: of
+    predict_each.
+    """
+    _, height, width = image.shape
+    tops, lefts = _starts(height, side), _starts(width, side)
+    places = [(top, left) for top in tops for left in lefts]
+    parts = [image[:, y : y + side, x : x + side] for y, x in places]
+    id_map = torch.zeros(height, width, dtype=torch.int32)
+    pieces: list[Segment] = []
+    results = dict(model.predict_each(parts, **options))
+    for place, (top, left) in enumerate(places):
+        found = results[place]
+        if found.id_map is None:
+            raise ConfigError("The model makes no masks to put together.")
+        most = max((s.id for s in found.segments), default=0)
+        numbers = torch.zeros(most + 1, dtype=torch.int32)
+        for segment in found.segments:
+            pieces.append(segment)
+            numbers[segment.id] = len(pieces)
+        part = numbers[found.id_map.long()]
+        id_map[top : top + side, left : left + side] = part
+    one_with = _joined(id_map, pieces, tops, lefts, model.categories)
+    id_map, segments = _numbered(one_with[id_map.long()], pieces)
+    return Prediction(image, id_map, segments, model.categories, None)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Return where tiles begin that cover a length."""
+    last = max(length - side, 0)
+    return [*range(0, last, side), last]
+
+
+def _joined(
+    id_map: Tensor,
+    pieces: Sequence[Segment],
+    tops: Sequence[int],
+    lefts: Sequence[int],
+    categories: Categories,
+) -> Tensor:
+    """Return for each piece's number, and 0, the least that it is one with.
+
+    id_map: (H, W), of the numbers of pieces, from 1.
+    """
+    one_with = list(range(len(pieces) + 1))
+
+    def join(a: int, b: int) -> None:
+        a, b = one_with[a], one_with[b]
+        low, high = min(a, b), max(a, b)
+        one_with[:] = [low if n == high else n for n in one_with]
+
+    first: dict[int, int] = {}  # pieces of stuff, by class
+    for number, piece in enumerate(pieces, 1):
+        if not categories[piece.label].isthing:
+            join(first.setdefault(piece.label, number), number)
+    seams = [(id_map[y - 1], id_map[y]) for y in tops[1:]]
+    seams += [(id_map[:, x - 1], id_map[:, x]) for x in lefts[1:]]
+    for before, after in seams:
+        pairs, counts = torch.stack([before, after]).unique(
+            dim=1, return_counts=True
+        )
+        rows = zip(pairs.T.tolist(), counts.tolist(), strict=True)
+        for (a, b), count in rows:
+            if not a or not b or pieces[a - 1].label != pieces[b - 1].label:
+                continue
+            longer = max(int((before == a).sum()), int((after == b).sum()))
+            if 2 * count > longer:
+                join(a, b)
+    return torch.tensor(one_with)
+
+
+def _numbered(
+    id_map: Tensor, pieces: Sequence[Segment]
+) -> tuple[Tensor, tuple[Segment, ...]]:
+    """Return an id map numbered from 1, and its segments.
+
+    Of a segment in several pieces the score is the first one's.
+    """
+    left = [n for n in id_map.unique().tolist() if n]
+    numbers = torch.zeros(len(pieces) + 1, dtype=torch.int32)
+    numbers[left] = torch.arange(1, len(left) + 1, dtype=torch.int32)
+    id_map = numbers[id_map.long()]
+    height, width = id_map.shape
+    areas = id_map.flatten().bincount(minlength=len(left) + 1).tolist()
+    boxes = boxes_from_id_map(id_map, torch.arange(1, len(left) + 1))
+    boxes = xyxy_to_cxcywh(boxes / torch.tensor([width, height] * 2))
+    found = enumerate(zip(left, boxes.tolist(), strict=True), 1)
+    segments = tuple(
+        replace(pieces[n - 1], id=number, area=areas[number], box=tuple(box))
+        for number, (n, box) in found
+    )
+    return id_map, segments

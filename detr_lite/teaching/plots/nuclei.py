@@ -1,6 +1,6 @@
 """Chapter 7: cells, what a model found in them, and photographs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,21 +12,25 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from detr_lite.data.batch import pad_images
+from detr_lite.data.categories import Categories
 from detr_lite.data.sample import Sample
+from detr_lite.inference.drawing import anchor
 from detr_lite.inference.results import Prediction
 from detr_lite.teaching.plots.panels import (
     box,
     heat_panel,
     image_panel,
+    label,
     outline,
     panels_figure,
     segments_panel,
 )
-from detr_lite.teaching.plots.style import INK, book_figure
+from detr_lite.teaching.plots.style import INK, WIDTH, book_figure
 
-FOUND, WRONG, MISSED = "#E69F00", "#CC79A7", "#56B4E9"
-STYLES = {FOUND: "-", WRONG: ":", MISSED: "--"}
-GRAIN, FUR = 135, 110  # dots per inch: detail makes large files
+FOUND, WRONG, MISSED = "#E69F00", "#FF6EC7", "#56B4E9"
+STYLES = {FOUND: "-", WRONG: (0, (1.6, 0.8)), MISSED: "--"}
+GRAIN, FUR = 150, 110  # dots per inch: detail makes large files
+LEGEND, SECOND_LINE = 0.35, 0.18  # inches
 # Of classes that nobody gave a color; safe for color-blind readers.
 COLORS = (
     (213, 94, 0),
@@ -45,11 +49,67 @@ def class_colors(count: int) -> list[list[int]]:
     return [list(COLORS[i % len(COLORS)]) for i in range(count)]
 
 
-def outlined_panel(axis: Axes, sample: Sample, color: str = FOUND) -> None:
-    """Draw an image with the outlines of its things."""
-    image_panel(axis, sample.image)
-    for number in _things(sample):
-        outline(axis, (sample.id_map == number).numpy(), color)
+def outlined_panel(
+    axis: Axes,
+    shown: Sample | Prediction,
+    categories: Categories | None = None,
+    names: bool = False,
+) -> None:
+    """Draw an image with the outlines of its things.
+
+    shown: what people drew in it, or what a model found.
+    categories: say which labels are things (default: label 0 alone).
+    names: outline stuff, too, in white, and write each segment's class.
+    """
+    image_panel(axis, shown.image)
+    ids = np.asarray(shown.id_map)
+    things: list[tuple[int, int]] = []
+    stuff: list[tuple[int, int]] = []
+    for number, kind in _segments(shown):
+        thing = kind == 0 if categories is None else categories[kind].isthing
+        (things if thing else stuff).append((number, kind))
+    for number, _ in stuff if names else ():
+        outline(axis, ids == number, "white", 1.1)
+    for number, _ in things:
+        outline(axis, ids == number, FOUND, 1.1)
+    if categories is not None and names:
+        for number, kind in stuff + things:
+            x, y = anchor(ids, number)
+            label(axis, x + 0.5, y + 0.5, categories[kind].name)
+
+
+def _segments(shown: Sample | Prediction) -> Iterator[tuple[int, int]]:
+    """Yield the id and the label of each segment that has a pixel."""
+    if isinstance(shown, Prediction):
+        pairs = [(s.id, s.label) for s in shown.segments]
+    else:
+        pairs = list(
+            zip(shown.segment_ids.tolist(), shown.labels.tolist(), strict=True)
+        )
+    there = set(np.unique(np.asarray(shown.id_map)).tolist())
+    yield from (pair for pair in pairs if pair[0] in there)
+
+
+def outlined_figure(
+    shown: Sequence[Sample | Prediction],
+    categories: Categories,
+    names: bool = False,
+) -> Figure:
+    """Return images side by side, with the outlines of their things.
+
+    For the rest see outlined_panel.
+    """
+    _, height, width = shown[0].image.shape
+    figure = panels_figure(
+        [
+            lambda a, s=one: outlined_panel(a, s, categories, names)
+            for one in shown
+        ],
+        columns=len(shown),
+        aspect=height / width,
+    )
+    figure.set_dpi(GRAIN)
+    return figure
 
 
 def opening_figure(sample: Sample, edge: int) -> Figure:
@@ -106,33 +166,31 @@ def outcomes(
     return right, wrong, missed
 
 
-def _things(sample: Sample, categories=None) -> list[int]:
-    """Return the ids of a sample's things; without categories, label 0's."""
+def _things(sample: Sample, categories: Categories) -> list[int]:
+    """Return the ids of a sample's things."""
     pairs = zip(
         sample.segment_ids.tolist(), sample.labels.tolist(), strict=True
     )
-    return [
-        number
-        for number, label in pairs
-        if (label == 0 if categories is None else categories[label].isthing)
-    ]
+    return [number for number, kind in pairs if categories[kind].isthing]
 
 
 def outcomes_figure(
     samples: Sequence[Sample], predictions: Sequence[Prediction]
 ) -> Figure:
-    """Return each image, what people drew in it, and what a model found.
+    """Return what people drew in each image, and what a model found.
 
     A column for each image; the model's outlines say by color and line which
     are right, and people's which were missed.
     """
-    panels = [lambda a, s=s: image_panel(a, s.image) for s in samples]
+    panels = []
     results = [
         outcomes(p, s) for p, s in zip(predictions, samples, strict=True)
     ]
+    categories = predictions[0].categories
     for sample, (_, _, missed) in zip(samples, results, strict=True):
+        things = _things(sample, categories)
         groups = {
-            FOUND: [n for n in _things(sample) if n not in missed],
+            FOUND: [n for n in things if n not in missed],
             MISSED: missed,
         }
         panels.append(
@@ -146,8 +204,9 @@ def outcomes_figure(
             lambda a, p=prediction, g=groups: _drawn(a, p.image, p.id_map, g)
         )
     figure = panels_figure(
-        panels, columns=len(samples), rows=["image", "people", "model"]
+        panels, columns=len(samples), rows=["people", "model"]
     )
+    figure.set_figheight(figure.get_figheight() + LEGEND)
     figure.set_dpi(GRAIN)
     names = {FOUND: "found", MISSED: "missed", WRONG: "wrong"}
     figure.legend(
@@ -173,8 +232,8 @@ def _drawn(axis: Axes, image: Tensor, id_map: Tensor, groups: Mapping) -> None:
                 np.pad((id_map == number).numpy(), 1).astype(float),
                 levels=[0.5],
                 colors=color,
-                linewidths=1.1,
-                linestyles=STYLES[color],
+                linewidths=1.7 if color == WRONG else 1.2,
+                linestyles=[STYLES[color]],
             )
     axis.set(xlim=(0, width), ylim=(height, 0))
 
@@ -207,7 +266,7 @@ def inside_figure(
         ]
     figure = panels_figure(
         panels,
-        ["box", "attention, of its largest", "mask, probability"],
+        ["box", "attention (largest = 1)", "mask probability"],
         columns=3,
         rows=names,
         bar=(norm, ""),
@@ -217,27 +276,27 @@ def inside_figure(
 
 
 def ranges_figure(
-    rows: Mapping[str, Sequence[float]],
-    own: Mapping[str, float] | None = None,
-    label: str = "PQ of nuclei",
+    points: Mapping[str, Sequence[float]],
+    bands: Mapping[str, Sequence[float]],
+    xlabel: str = "PQ of nuclei",
 ) -> Figure:
-    """Return the results of several runs as dots, a row for each recipe.
+    """Return results as dots and bands, a row each.
 
-    rows: the results by what was trained; own: of some rows a further
-    result, drawn as a diamond.
+    points: by name results, a dot each; bands: by name a result, a dot, and
+    the lowest and the highest that it may be by chance, the ends of a line.
     """
-    figure = book_figure(0.5 + 0.36 * len(rows))
+    names = [*points, *bands]
+    figure = book_figure(0.5 + 0.36 * len(names))
     axis = figure.subplots()
-    for place, (name, values) in enumerate(rows.items()):
-        if len(values) > 1:
-            axis.plot([min(values), max(values)], [place] * 2, color=INK, lw=1)
+    for place, values in enumerate(points.values()):
         axis.plot(values, [place] * len(values), "o", color="#0072B2", ms=6)
-        if own and name in own:
-            axis.plot(own[name], place, "D", color="#D55E00", ms=7)
-    axis.set_yticks(range(len(rows)), list(rows))
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    for place, (middle, *ends) in enumerate(bands.values(), len(points)):
+        axis.plot(ends, [place] * 2, "|-", color=INK, lw=1.2, ms=10, mew=1.4)
+        axis.plot([middle], [place], "o", color="#0072B2", ms=6)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlim(0, 1)
-    axis.set_xlabel(label)
+    axis.set_xlabel(xlabel)
     axis.grid(axis="x")
     axis.set_axisbelow(True)
     return figure
@@ -250,61 +309,73 @@ def changes_figure(
 
     values: PQ by the same names.
     """
-    return panels_figure(
+    figure = panels_figure(
         [lambda a, i=image: image_panel(a, i) for image in images.values()],
         [f"{name}\nPQ {values[name]:.2f}" for name in images],
         columns=len(images),
     )
+    figure.set_figheight(figure.get_figheight() + SECOND_LINE)
+    return figure
 
 
 def found_figure(
-    predictions: Sequence[Prediction], names: bool = True
+    predictions: Sequence[Prediction],
+    samples: Sequence[Sample] = (),
+    names: bool = True,
 ) -> Figure:
     """Return images, and below each what a model found in it.
 
+    samples: with these, the images show what people drew in them.
     names: write the classes and their probabilities on the segments.
     """
     _, height, width = predictions[0].image.shape
+    categories = predictions[0].categories
+    panels = [lambda a, p=p: image_panel(a, p.image) for p in predictions]
+    if samples:
+        panels = [
+            lambda a, s=s: outlined_panel(a, s, categories, names)
+            for s in samples
+        ]
     return panels_figure(
-        [lambda a, p=p: image_panel(a, p.image) for p in predictions]
+        panels
         + [
             lambda a, p=p: segments_panel(a, p, names=names)
             for p in predictions
         ],
         columns=len(predictions),
+        rows=["people", "model"] if samples else (),
         aspect=height / width,
     )
 
 
-def batch_figure(images: Mapping[str, Tensor]) -> Figure:
-    """Return images of several sizes as one batch, padding hatched."""
-    height, width = pad_images(list(images.values()))[0].shape[2:]
+def batch_figure(*batches: Mapping[str, Tensor]) -> Figure:
+    """Return images of several sizes as batches, padding hatched.
 
-    def panel(image: Tensor):
-        def draw(axis: Axes) -> None:
-            axis.add_patch(
-                Rectangle(
-                    (0, 0),
-                    width,
-                    height,
-                    fc="none",
-                    ec=INK,
-                    hatch="//",
-                    lw=0,
-                    zorder=-1,
-                )  # under the image
-            )
+    Each batch, of as many images by name as the others, is a row, padded to
+    the largest height and width in it.  All rows have one scale.
+    """
+    sizes = [
+        tuple(pad_images(list(batch.values()))[0].shape[2:])
+        for batch in batches
+    ]
+    widest, columns = max(width for _, width in sizes), len(batches[0])
+    scale = WIDTH / columns / widest
+    heights = [scale * height + 0.27 for height, _ in sizes]
+    figure = book_figure(sum(heights))
+    axes = figure.subplots(
+        len(batches), columns, height_ratios=heights, squeeze=False
+    )
+    for row, batch, (height, width) in zip(axes, batches, sizes, strict=True):
+        for axis, (name, image) in zip(row, batch.items(), strict=True):
+            frame = Rectangle(
+                (0, 0), width, height, fc="none", ec=INK, hatch="//", lw=0,
+                zorder=-1,
+            )  # under the image  # fmt: skip
+            axis.add_patch(frame)
             image_panel(axis, image)
-            axis.set(xlim=(0, width), ylim=(height, 0))
-
-        return draw
-
-    figure = panels_figure(
-        [panel(image) for image in images.values()],
-        [f"{n}, {i.shape[1]} x {i.shape[2]}" for n, i in images.items()],
-        columns=3,
-        aspect=height / width,
-    )
+            axis.set(xlim=(0, widest), ylim=(height, 0), xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            axis.set_title(f"{name}, {image.shape[1]} x {image.shape[2]}")
     figure.set_dpi(FUR)
     return figure
 

@@ -53,6 +53,7 @@ def panels_figure(
     columns = min(columns, len(panels))
     count = -(-len(panels) // columns)
     side = (WIDTH - (0.3 if rows else 0)) / columns
+    side -= 0 if bar else 0.06  # the gap
     lines = count if len(titles) > columns else 1
     height = count * side * aspect + (0.32 * lines if titles else 0)
     figure = book_figure(height + (0.7 if bar else 0))
