@@ -204,7 +204,7 @@ def test_a_readers_folder_becomes_a_fine_tuned_model(reader, capsys, case):
     assert "The class head is new" in said
     for word in classes:  # counted, all of them
         assert re.search(rf"\d+ {word}$", said, re.MULTILINE)
-    assert len(re.findall(r"^ +\d+ s  boxes", said, re.MULTILINE)) == 2
+    assert re.search(r"^ +\d+ s  boxes  step +\d+  box_ap", said, re.M)
     packed = {n for n in zipfile.ZipFile("out/results.zip").namelist()}
     assert {"model.safetensors", "panoptic.json"} <= packed
     assert ("overlay/large.png" in packed) == bool(settings["NEW"])
@@ -260,6 +260,25 @@ def test_a_finished_run_of_other_classes_is_refused(reader):
         Reader().run(USUAL | THINGS | {"REST": "floor"})
 
 
+def test_a_new_session_goes_on_where_the_last_one_stopped(reader):
+    settings = USUAL | THINGS | {"REST": "floor", "TILE": 32, "STEPS": 6}
+
+    def lost(progress):
+        if progress.phase == "masks":
+            raise KeyboardInterrupt
+
+    reader.run(settings, until="after =")
+    with pytest.raises(KeyboardInterrupt):
+        reader.names["fine_tune"](watch=lost)
+    run = Path("out/first")
+    assert (run / "checkpoint.pt").exists()
+    told = []
+    again = Reader().run(settings, until="after =")
+    again.names["fine_tune"](watch=lambda p: told.append(p.phase))
+    assert {*told} == {"masks"}
+    assert (run / "model.safetensors").exists()
+
+
 def test_another_name_is_another_run(reader):
     reader.run(USUAL | THINGS, until="answers =")
     Reader().run(USUAL | THINGS | {"NAME": "next"}, until="answers =")
@@ -285,6 +304,10 @@ def test_the_engine_is_that_of_the_settings(reader):
     ("changes", "words"),
     [
         ({"ASIDE": ["second", "fourth"]}, r"ASIDE has \['fourth'\].*\['first'"),
+        (
+            {"ASIDE": ["first", "second", "third"]},
+            "ASIDE has all images; leave some",
+        ),
         ({"TILE": 64}, "TILE is 64, and first has fewer"),
         (SKY | {"REST": "floor"}, "set REST to None"),
         (SKY | {"STUFF": {1: "sky"}}, r"STUFF has the ids \[1\]"),
