@@ -303,7 +303,10 @@ def test_the_engine_is_that_of_the_settings(reader):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ASIDE": ["second", "fourth"]}, r"ASIDE has \['fourth'\].*\['first'"),
+        (
+            {"ASIDE": ["second", "fourth"]},
+            r"ASIDE has \['fourth'\].*\['first'",
+        ),
         (
             {"ASIDE": ["first", "second", "third"]},
             "ASIDE has all images; leave some",
