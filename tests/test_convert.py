@@ -128,6 +128,32 @@ def test_a_wrong_instance_is_refused(content, capsys, change, words):
     refused(content, capsys, *words)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["photos/a.jpg", "up\\a.jpg", r"..\..\media\upload\4\a.jpg"],
+)
+def test_folders_that_a_labeling_tool_puts_before_names_are_left_out(
+    content, name
+):
+    content["images"][0]["file_name"] = name
+    assert converted(content) == 0
+    assert [s.name for s in CocoPanoptic.from_folder("new")] == ["a"]
+
+
+def test_images_of_another_size_than_the_labeled_ones_are_refused(
+    content, capsys
+):
+    content["images"][0] |= {"width": 40, "height": 30}
+    assert converted(content) == 0
+    content["images"][0] |= {"width": 80, "height": 60}
+    Path("new").rename("old")
+    assert converted(content) == 1
+    said = capsys.readouterr().err
+    assert "a.jpg has 40 x 30 pixels" in said
+    assert "made on 80 x 60" in said
+    assert not Path("new").exists()
+
+
 def test_a_missing_label_image_is_refused(content, capsys, tmp_path):
     (tmp_path / "labels" / "a.png").unlink()
     refused(content, capsys, "labels/a.png")

@@ -4,6 +4,7 @@ Things come from a JSON of instances, stuff from one label image an image;
 what neither covers is void.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from detr_lite.files.records import (
     CategoryId,
     Flag,
     ImageId,
+    Side,
     Text,
     checked,
     read_json,
@@ -35,6 +37,8 @@ from detr_lite.files.records import (
 class _Entry:
     id: ImageId
     file_name: Text
+    width: Side | None = None
+    height: Side | None = None
 
 
 def _outline(value: Any) -> Any:
@@ -100,9 +104,10 @@ def convert(
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
         for entry in progress(entries):
-            path = images / entry.file_name
+            path = located(images, entry.file_name)
             with _collected(problems):
                 size = tuple(read_image(path).shape[1:])
+                _compare(entry, size, path, source)
                 stuff = np.full(size, -1)
                 if semantic is not None:
                     labels = Path(semantic) / f"{path.stem}.png"
@@ -119,6 +124,29 @@ def convert(
             raise Problems(problems)
         writer.close()
     return len(entries)
+
+
+def located(images: Path, file_name: str) -> Path:
+    """Return the path of an image that an export names.
+
+    Labeling tools put folders of their own before the name, of any system;
+    where no such file is, the name alone counts.
+    """
+    path, name = images / file_name, re.split(r"[\\/]", file_name)[-1]
+    return path if path.is_file() else images / name
+
+
+def _compare(
+    entry: _Entry, size: tuple[int, int], path: Path, source: Path
+) -> None:
+    """Raise DataError if an image isn't of the size that was labeled."""
+    labeled = (entry.height or size[0], entry.width or size[1])
+    if labeled != size:
+        raise DataError(
+            f"{path} has {size[1]} x {size[0]} pixels, upright, and {source} "
+            f"was made on {labeled[1]} x {labeled[0]}; use the images that "
+            "were labeled, or correct their sizes and outlines there."
+        )
 
 
 @contextmanager
