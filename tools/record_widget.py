@@ -9,7 +9,7 @@ import math
 import sys
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "_build" / "html" / "index.html"
@@ -37,6 +37,11 @@ def main() -> None:
         for thing, way, steps in DRAGS:
             frames += drag(view, thing, way, steps)
             frames += [frames[-1]] * 4
+    # A row more of segments makes the widget higher: all get the most room.
+    most = max(frame.height for frame in frames)
+    frames = [
+        ImageOps.expand(f, (0, 0, 0, most - f.height), "white") for f in frames
+    ]
     frames[0].save(
         OUT,
         save_all=True,
