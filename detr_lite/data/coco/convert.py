@@ -106,7 +106,8 @@ def convert(
         for entry in progress(entries):
             path = located(images, entry.file_name)
             with _collected(problems):
-                size = tuple(read_image(path).shape[1:])
+                height, width = read_image(path).shape[1:]
+                size = (height, width)
                 _compare(entry, size, path, source)
                 stuff = np.full(size, -1)
                 if semantic is not None:
