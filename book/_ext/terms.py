@@ -87,7 +87,7 @@ class Terms:
         letters = [x for x in self.symbols if len(x) == 1]
         names = sorted((*self._slugs, *letters), key=len, reverse=True)
         # Not within a longer word, nor a letter after an apostrophe, nor one
-        # that is a number's ("Figure M.2"), a name's or a function's.
+        # of a figure's number, "M.2", or before a bracket, "N(0, 1)".
         self.words = re.compile(
             rf"(?<![\w'\u2019.]){'(' + '|'.join(map(re.escape, names)) + ')'}"
             r"(?![\w'\u2019(]|\.\d)"

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from contourpy import contour_generator
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from detr_lite.boxes import xyxy_to_cxcywh
@@ -373,17 +374,11 @@ def _joined(
 
     id_map: (H, W), of the numbers of pieces, from 1.
     """
-    one_with = list(range(len(pieces) + 1))
-
-    def join(a: int, b: int) -> None:
-        a, b = one_with[a], one_with[b]
-        low, high = min(a, b), max(a, b)
-        one_with[:] = [low if n == high else n for n in one_with]
-
+    joined = np.eye(len(pieces) + 1, dtype=bool)
     first: dict[int, int] = {}  # pieces of stuff, by class
     for number, piece in enumerate(pieces, 1):
         if not categories[piece.label].isthing:
-            join(first.setdefault(piece.label, number), number)
+            joined[first.setdefault(piece.label, number), number] = True
     seams = [(id_map[y - 1], id_map[y]) for y in tops[1:]]
     seams += [(id_map[:, x - 1], id_map[:, x]) for x in lefts[1:]]
     for before, after in seams:
@@ -396,8 +391,10 @@ def _joined(
                 continue
             longer = max(int((before == a).sum()), int((after == b).sum()))
             if 2 * count > longer:
-                join(a, b)
-    return torch.tensor(one_with)
+                joined[a, b] = True
+    _, groups = connected_components(joined, directed=False)
+    _, least = np.unique(groups, return_index=True)
+    return torch.from_numpy(least[groups])
 
 
 def _numbered(

@@ -4,11 +4,10 @@ Things come from a JSON of instances, stuff from one label image an image;
 what neither covers is void.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any
 
 import numpy as np
@@ -133,8 +132,9 @@ def located(images: Path, file_name: str) -> Path:
     Labeling tools put folders of their own before the name, of any system;
     where no such file is, the name alone counts.
     """
-    path, name = images / file_name, re.split(r"[\\/]", file_name)[-1]
-    return path if path.is_file() else images / name
+    path = images / file_name
+    # Windows separates by both kinds of slashes.
+    return path if path.is_file() else images / PureWindowsPath(file_name).name
 
 
 def _compare(
