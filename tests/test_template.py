@@ -267,13 +267,13 @@ def test_a_new_session_goes_on_where_the_last_one_stopped(reader):
         if progress.phase == "masks":
             raise KeyboardInterrupt
 
-    reader.run(settings, until='print("The run')
+    reader.run(settings, until="where =")
     with pytest.raises(KeyboardInterrupt):
         reader.names["fine_tune"](watch=lost)
     run = Path("out/first")
     assert (run / "checkpoint.pt").exists()
     told = []
-    again = Reader().run(settings, until='print("The run')
+    again = Reader().run(settings, until="where =")
     again.names["fine_tune"](watch=lambda p: told.append(p.phase))
     assert {*told} == {"masks"}
     assert (run / "model.safetensors").exists()

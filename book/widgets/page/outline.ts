@@ -16,5 +16,6 @@ export function drawOutline(
     FINE,
     () => [255, 255, 255],
     (i) => Number(atEdge(own, FINE, i)),
+    true,
   );
 }
