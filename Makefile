@@ -3,6 +3,9 @@
     tables bench lock clean
 .DEFAULT_GOAL := help
 
+# Without bytecode every process would compile torch anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
 	@echo "make test     run the whole test suite (the same; 17 minutes)"
@@ -76,9 +79,9 @@ lint:
 # until somebody measures it.
 SLOW = address bench* book build cli colab environment exercises export \
     faults fuzz grouping handed_on layouts loading pages panoptic_original \
-    panoptic_quality parity* phases photographs plain_loop plots* processes \
-    recipe_files run_seams saving shipped site template train_command training \
-    training_film widgets* workflows
+    panoptic_quality parity* phases photographs plain_loop plots* \
+    processes recipe_json repeated_runs run_seams saving shipped site \
+    template train_command training training_film widget* workflows
 
 fast:
 	@echo "Running the fast tests: half a minute on two cores, and 1 minute" \

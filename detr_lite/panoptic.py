@@ -109,12 +109,12 @@ class PixelArgmax:
         """
         n = alive.shape[1]
         best = best_masks(self.mask_logits, alive, self.padded_size)
+        if merge:
+            best = self.first.gather(1, best.flatten(1)).view_as(best)
         best = resized_maps(best, self.sizes, self.out_sizes, beyond=n)
         best = best.flatten(1)
-        if merge:
-            best = F.pad(self.first, (0, 1), value=n).gather(1, best)
         areas = best.new_zeros(len(best), n + 1)
-        areas = areas.scatter_add_(1, best, torch.ones_like(best))
+        areas = areas.scatter_add_(1, best, best.new_ones(()).expand_as(best))
         return best, areas[:, :n]
 
 
@@ -168,7 +168,7 @@ def panoptic_maps(
     mask_logits: (B, n, h, w).  The other arguments are those of
     panoptic_results.
 
-    Returns the id maps, (B, H, W) int64, 0 where there is no mask, and of
+    Returns the id maps, (B, H, W) int32, 0 where there is no mask, and of
     each mask its id, 0 if it has no segment of its own, and its area, (B, n).
     """
     modes = {"union": merged_stuff, "original": merged_as_original}
@@ -180,7 +180,7 @@ def panoptic_maps(
     best, areas, alive = modes[mode](argmax, labels < len(isthing), min_area)
     shown = alive & (areas > 0)
     numbers = shown.cumsum(1) * shown
-    ids = F.pad(numbers, (0, 1)).gather(1, best)
+    ids = F.pad(numbers.int(), (0, 1)).gather(1, best)
     height, width = map(max, zip(*out_sizes, strict=True))
     return ids.view(-1, height, width), numbers, areas
 
@@ -213,7 +213,7 @@ def panoptic_results(
     how = {"mode": mode, "min_area": min_area}
     ids, *others = panoptic_maps(labels, masks, isthing, *places, **how)
     others += labels, scores, boxes
-    id_maps, *columns = to_host(ids.int(), *others)
+    id_maps, *columns = to_host(ids, *others)
     rows = zip(queries.tolist(), *(x.tolist() for x in columns), strict=True)
     return [
         Panoptic(id_map[:height, :width], _segments(*row))

@@ -43,7 +43,7 @@ class PanopticQuality:
         id -> label; crowd: the true ids that are crowds.
         """
         shared = _overlaps(predicted_map, true_map)
-        _check(_areas(shared, 0), predicted)
+        _check(_areas(shared, 0), predicted, true, len(self.tp))
         found, hit = set(), set()
         for m, t, iou in _matches(shared, predicted, true, crowd):
             self.tp[true[t]] += 1
@@ -131,8 +131,19 @@ def _matches(
             yield m, t, n / union
 
 
-def _check(areas: dict[int, int], predicted: dict[int, int]) -> None:
+def _check(
+    areas: dict[int, int],
+    predicted: dict[int, int],
+    true: dict[int, int],
+    num_classes: int,
+) -> None:
     """Refuse a map and a list of segments that do not belong together."""
+    for label in (*predicted.values(), *true.values()):
+        if not 0 <= label < num_classes:
+            raise DataError(
+                f"There is no label {label}: {num_classes} classes have the "
+                f"labels 0 to {num_classes - 1}."
+            )
     for number in areas:
         if number not in predicted and number != VOID:
             raise DataError(

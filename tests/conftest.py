@@ -3,6 +3,7 @@
 `tiny` things are small enough for dozens of forward passes a second.
 """
 
+import gc
 from collections import Counter
 from dataclasses import replace
 
@@ -45,6 +46,17 @@ def pytest_collection_modifyitems(items):
             SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW)
         )
     )
+
+
+def pytest_collection_finish():
+    """Spare what was collected: training collects garbage in each phase."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """Let the interpreter end as usual."""
+    gc.unfreeze()
 
 
 _counts: Counter = Counter()

@@ -22,17 +22,25 @@ TEXTS = sorted((BOOK / "text").glob("*.md"))
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of what weave.py looks at: change it and check it."""
-    book = tmp_path / "book"
-    shutil.copytree(BOOK, book)
+def copied(folder, chapter="01"):
+    """Return a book of one chapter, a copy: change it and check it."""
+    book = folder / "book"
+    shutil.copytree(BOOK / "_assets", book / "_assets")
+    (book / "text").mkdir()
+    for pattern in (f"{chapter}_*.ipynb", f"text/{chapter}_*.md"):
+        (path,) = BOOK.glob(pattern)
+        shutil.copy(path, book / path.relative_to(BOOK))
     return book
 
 
-def edit(book, change, name="01*"):
-    """Change a notebook of a copied book."""
-    (path,) = book.glob(f"{name}.ipynb")
+@pytest.fixture
+def copy(tmp_path):
+    return copied(tmp_path)
+
+
+def edit(book, change):
+    """Change the notebook of a copied book."""
+    (path,) = book.glob("*.ipynb")
     notebook = nbformat.read(path, as_version=4)
     change(notebook)
     nbformat.write(notebook, path)
@@ -166,10 +174,11 @@ def _other_picture(notebook):
         (_other_picture, "is not the image"),
     ],
 )
-def test_a_changed_notebook_is_noticed(copy, capsys, change, words):
+def test_a_changed_notebook_is_noticed(tmp_path, capsys, change, words):
     # The image that other pages show is chapter 6's.
-    edit(copy, change, "06*" if change is _other_picture else "01*")
-    assert weave.main(["--check", "--book", str(copy)]) == 1
+    book = copied(tmp_path, "06" if change is _other_picture else "01")
+    edit(book, change)
+    assert weave.main(["--check", "--book", str(book)]) == 1
     assert words in capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from support import Malicious
 
 from detr_lite.errors import WeightsError
+from detr_lite.training.runs import KEYS
 from detr_lite.weights.reading import read_checkpoint
 
 FORMATS = [True, False]  # zip files, and those of torch before 1.6
@@ -69,6 +70,14 @@ def test_a_training_checkpoint_of_the_original_is_read(tmp_path, new):
         _use_new_zipfile_serialization=new,
     )
     assert same(read_checkpoint(path)[1], model.state_dict())
+
+
+def test_a_checkpoint_of_our_training_is_refused(state, tmp_path):
+    """Its model is not done, and what it is stands elsewhere."""
+    path = tmp_path / "checkpoint.pt"
+    others = dict.fromkeys(KEYS - {"model"}, 0)
+    torch.save({"model": state} | others, path)
+    refused(path, "`detr-lite train --resume`", "model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +149,14 @@ def test_a_pickle_that_is_cut_off_is_refused(state, tmp_path, new, part):
     whole = path.read_bytes()
     path.write_bytes(whole[: max(2, int(len(whole) * part))])
     refused(path, "cut off")
+
+
+def test_a_pickle_that_is_cut_off_in_a_name_is_refused(state, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    start, _, _ = path.read_bytes().partition(b"eredDict")
+    path.write_bytes(start)
+    refused(path, "calls collections.Or,", "cut off")
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])

@@ -1,6 +1,7 @@
 """The command line: its examples run, its errors are one line each."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from detr_lite.data.subsets import Part
 from detr_lite.inference.loading import load_model
 from detr_lite.training import recipes
 from detr_lite.training import train as training
+from detr_lite.training.recipes import with_steps
 from detr_lite.weights.writing import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +44,17 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
 
 
+def shorten(patch):
+    """Make `train --preset quick` a matter of a second."""
+    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
+    patch.setitem(recipes.PRESETS, "quick", recipe)
+    split = SceneSplit(7, 4)
+    patch.setattr(training, "scenes_data", lambda name: (split, split))
+
+
 @pytest.fixture
 def tiny_preset(monkeypatch):
-    """Make `train --preset quick` a matter of a second."""
-    monkeypatch.setitem(recipes.PRESETS, "quick", TINY)
-    split = SceneSplit(7, 8)
-    monkeypatch.setattr(training, "scenes_data", lambda name: (split, split))
+    shorten(monkeypatch)
 
 
 @pytest.fixture
@@ -58,13 +65,28 @@ def model_file(sure_model, tmp_path):
     return path
 
 
-@pytest.fixture
-def data(scenes, tmp_path):
-    """Three scenes on disk."""
-    path = tmp_path / "beach"
+def on_disk(scenes, folder):
+    """Write three scenes."""
+    path = folder / "beach"
     path.mkdir()
     write_split(Part(scenes, [0, 1, 2]), path)
     return path
+
+
+@pytest.fixture
+def data(scenes, tmp_path):
+    return on_disk(scenes, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(scenes, tmp_path_factory):
+    """The data and the folder of a run on them, which has finished."""
+    place = tmp_path_factory.mktemp("trained")
+    data, out = on_disk(scenes, place), place / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        run("train", "--data", data, "--out", out)
+    return data, out
 
 
 def files(folder):
@@ -139,17 +161,6 @@ def test_a_reader_who_has_enough_gets_no_traceback():
         assert process.wait() == 1
 
 
-def test_the_package_runs_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "models"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "scenes" in done.stdout
-    assert done.stderr == ""
-
-
 def test_a_failing_module_says_one_line_without_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "detr_lite", "predict", "gone.png",
@@ -182,58 +193,76 @@ def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
     assert files(".") == []
 
 
-def test_a_terminated_command_ends_as_one_that_was_interrupted(tmp_path):
+# A command, twice, that says when it has written an image, and then waits.
+SLOWLY = """
+import sys, time
+from PIL import Image
+from detr_lite.cli.main import main
+save = Image.Image.save
+def slowly(*args, **options):
+    save(*args, **options)
+    print("writing", flush=True)
+    time.sleep(60)
+Image.Image.save = slowly
+for _ in range(2):
+    print(main(sys.argv[1:]), flush=True)
+"""
+
+
+def test_a_terminated_command_ends_as_one_that_was_interrupted():
     """No file is half-written, and no lock or part is left."""
-    command = [sys.executable, "-m", "detr_lite", "scenes", "--out", "made"]
-    ends = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        process = subprocess.Popen(
-            [*command, "--count", "1500"], stderr=subprocess.PIPE
-        )
-        while not Path("made").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=60)
-        ends.append((process.returncode, error))
-        assert files(".") == []
-    assert ends == [(130, b"detr-lite: stopped.\n")] * 2
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, "scenes", "--out", "made"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            assert process.stdout.readline() == b"writing\n"
+            assert files(".") != []
+            process.send_signal(number)
+            assert process.stdout.readline() == b"130\n"
+            assert files(".") == []
+        assert process.stderr.read() == b"detr-lite: stopped.\n" * 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_behind_standard_output_is_said():
+def test_a_full_disk_behind_standard_output_is_said(capsys, monkeypatch):
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "detr_lite", "models"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-        )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(b"detr-lite: ")
-    assert b"No space left" in line
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["models"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("detr-lite: ")
+    assert "No space left" in line
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"PYTHONIOENCODING": "cp1252"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    ],
-)
-def test_what_the_terminal_cannot_show_is_escaped(data, settings):
+@pytest.fixture
+def cat(data):
+    """A data set with a class whose name not every terminal can show."""
     path = data / "panoptic.json"
     content = json.loads(path.read_text())
     content["categories"][0]["name"] = "\u732b"
     path.write_text(json.dumps(content))
+    return data
+
+
+def test_a_module_escapes_what_the_terminal_cannot_show(cat):
+    settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "check", data],
+        [sys.executable, "-m", "detr_lite", "check", cat],
         capture_output=True,
         env=os.environ | settings,
     )
     assert done.returncode == 0
     assert done.stderr == b""
     assert rb" \u732b" in done.stdout
+
+
+def test_what_a_code_page_lacks_is_escaped(cat, monkeypatch):
+    shown = io.BytesIO()
+    terminal = io.TextIOWrapper(shown, encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    run("check", cat)
+    assert rb" \u732b" in shown.getvalue()
 
 
 def test_a_home_may_be_written_as_a_tilde(monkeypatch, tmp_path, capsys):
@@ -627,20 +656,20 @@ def test_train_writes_a_model_that_predicts(capsys, tiny_preset, data):
     run(f"evaluate --data {data} --model run/model.safetensors")
 
 
-def test_train_on_a_folder_learns_its_classes(capsys, tiny_preset, data):
-    run("train", "--data", data, "--out", "run")
-    model = load_model("run/model.safetensors")
+def test_train_on_a_folder_learns_its_classes(trained):
+    data, out = trained
+    model = load_model(out / "model.safetensors")
     assert model.categories == CocoPanoptic.from_folder(data).categories
 
 
-def test_train_refuses_what_cannot_be(capsys, tiny_preset):
+def test_train_refuses_what_cannot_be(capsys, tiny_preset, trained):
     fails(capsys, "train", "--preset", "slow", "--out", "run", words=["slow"])
-    run("train", "--out", "run")
-    before = Path("run/model.safetensors").read_bytes()
+    _, out = trained
+    before = contents(out)
     capsys.readouterr()
-    assert main(["train", "--out", "run"]) == 1
+    assert main(["train", "--out", str(out)]) == 1
     assert "already holds a run" in capsys.readouterr().err
-    assert Path("run/model.safetensors").read_bytes() == before
+    assert contents(out) == before
     assert main(["train", "--out", "other", "--resume"]) == 1
     assert "no unfinished run" in capsys.readouterr().err
 

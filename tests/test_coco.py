@@ -1,6 +1,7 @@
 """COCO panoptic data sets: written, read back, and refused where broken."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from support import TWO_CLASSES
 
 from detr_lite.data.batch import make_targets
+from detr_lite.data.coco.check import check_folder
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
 from detr_lite.data.coco.writer import write_split
@@ -87,6 +89,27 @@ def test_the_json_says_each_segments_area_and_box(folder):
             x, y, w, h = segment["bbox"]
             assert (x, x + w) == (columns.min(), columns.max() + 1)
             assert (y, y + h) == (rows.min(), rows.max() + 1)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_name_leads_out_of_its_folder(folder, tmp_path, key, whole):
+    Image.new("RGB", (96, 96)).save(tmp_path / "secret.png")
+    name = str(tmp_path / "secret.png") if whole else "../../secret.png"
+    edited(folder, lambda c: c[key][0].update(file_name=name))
+    refused(folder, f"panoptic.json lists {name}", "leads out of")
+    (problem,) = check_folder(folder).problems
+    assert f"panoptic.json lists {name}" in problem
+
+
+def test_a_folder_in_that_of_the_pictures_may_be_named(folder):
+    (folder / "images" / "more").mkdir()
+    path = folder / "images" / "000000.png"
+    path.rename(folder / "images" / "more" / path.name)
+    edited(
+        folder, lambda c: c["images"][0].update(file_name="more/000000.png")
+    )
+    assert len(list(CocoPanoptic.from_folder(folder))) == 2
 
 
 def test_pictures_come_by_ascending_id(folder):
@@ -593,3 +616,12 @@ def test_a_subset_shows_one_of_the_categories(tmp_path):
 def test_a_subset_that_is_not_there_is_refused(folder, wanted, words):
     with pytest.raises(DataError, match=words):
         CocoPanoptic.from_folder(folder).subset(**wanted)
+
+
+def test_colors_take_no_more_memory_than_they_must():
+    id_map = torch.ones(1000, 1000, dtype=torch.int32)
+    tracemalloc.start()
+    ids_to_rgb(id_map)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * id_map.numel()  # bytes, three of them the colors

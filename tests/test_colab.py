@@ -39,6 +39,7 @@ THERE = (
     "ipykernel",
 )
 UV = Path(sys.executable).with_name("uv")
+LEFT_OUT = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 SHORT = """
 from dataclasses import replace
 
@@ -96,7 +97,7 @@ def run(path: Path, python: Path, repository: Path, place: Path) -> str:
          f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}",
          "-p", "no:cacheprovider", path.name],
         cwd=work,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+        env={k: v for k, v in os.environ.items() if k not in LEFT_OUT} | {
             "HOME": str(place / "home"),
             "JUPYTER_PATH": str(place),
             "OMP_NUM_THREADS": "1",

@@ -1,7 +1,11 @@
 """Instances and label images become a panoptic data set."""
 
 import json
+import os
 import shlex
+import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +203,98 @@ def test_a_broken_image_entry_is_said_once(content, capsys):
     """Not once more for each of its instances."""
     del content["images"][0]["file_name"]
     refused(content, capsys, "image 0", "file_name")
+
+
+def gray_png(path, labels, bits):
+    """Write a PNG whose pixels have 1, 2 or 4 bits, which Pillow cannot."""
+    numbers = ((labels[..., None] >> np.arange(bits)[::-1]) & 1).astype(bool)
+    rows = np.packbits(numbers.reshape(len(labels), -1), axis=1)
+    data = b"".join(b"\0" + row.tobytes() for row in rows)
+    height, width = labels.shape
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+            for kind, content in parts
+        )
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_label_images_of_few_bits_keep_their_numbers(content, tmp_path, bits):
+    top = 2**bits - 1
+    stuff = [{"id": top, "name": "sky", "isthing": 0}]
+    Path("c.json").write_text(json.dumps([CLASSES[0], *stuff]))
+    labels = np.zeros((30, 40), int)
+    labels[:15] = top
+    gray_png(tmp_path / "labels/a.png", labels, bits)
+    content["annotations"].clear()
+    assert converted(content) == 0
+    id_map = CocoPanoptic.from_folder("new")[0].id_map
+    assert (id_map[:15] == 1).all()
+    assert (id_map[15:] == 0).all()
+
+
+def test_label_images_without_any_stuff_are_refused(content, capsys):
+    Image.new("L", (40, 30), 77).save("labels/a.png")
+    refused(content, capsys, "labels", "stuff class", "c.json")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_name_leads_out_of_the_pictures(content, capsys, tmp_path, whole):
+    """Nor is what lies there copied; the name alone counts."""
+    place = tmp_path / "private"
+    place.mkdir()
+    Image.new("RGB", (40, 30), "blue").save(place / "b.jpg")
+    name = str(place / "b.jpg") if whole else "../private/b.jpg"
+    content["images"][0]["file_name"] = name
+    refused(content, capsys, f"i.json lists {name}", "photos/b.jpg")
+
+
+def test_a_name_that_is_too_long_is_the_pictures_fault(content, capsys):
+    content["images"][0]["file_name"] = "x" * 300 + ".png"
+    refused(content, capsys, "i.json lists xxx", "remove its entry")
+
+
+def test_a_file_is_no_folder_of_pictures(content, capsys, monkeypatch):
+    words = [w.replace("photos", "photos/a.jpg") for w in WORDS]
+    monkeypatch.setattr(f"{__name__}.WORDS", words)
+    refused(content, capsys, "There is no folder photos/a.jpg;")
+
+
+@pytest.mark.parametrize("name", [b"a\tb.png", b"a\nb.png", b"\xe9.png"])
+def test_names_that_no_json_can_hold_are_refused(content, capsys, name):
+    for folder in (b"photos", b"labels"):
+        with open(os.path.join(folder, name), "wb") as file:
+            Image.new("L", (40, 30), 9).save(file, "png")
+    assert main(["convert", *WORDS[2:]]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "file_name" in error
+    assert not Path("new").exists()
+
+
+def test_masks_are_not_held_all_at_once(content):
+    """400 of 40 x 30 x 100 pixels would take 48 MB."""
+    Image.new("RGB", (400, 300)).save("photos/a.jpg")
+    (thing,) = content["annotations"][:1]
+    content["annotations"] = [
+        thing | {"id": n, "segmentation": square(n % 300, n // 2, 8)}
+        for n in range(400)
+    ]
+    words = [*WORDS[:2], *WORDS[4:]]
+    Path("i.json").write_text(json.dumps(content))
+    tracemalloc.start()
+    try:
+        assert main(["convert", *words]) == 0
+        assert tracemalloc.get_traced_memory()[1] < 24e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[3]"])

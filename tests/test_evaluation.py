@@ -20,7 +20,7 @@ from detr_lite.data.categories import Categories, Category
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.detr import DetrOutput
-from detr_lite.errors import DataError
+from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference import batches
 from detr_lite.inference.box_ap import BoxAP
 from detr_lite.inference.evaluation import evaluate, to_json
@@ -86,6 +86,26 @@ def test_ap_of_one_box_of_two_is_that_of_the_recalls_up_to_a_half():
 
 def test_ap_without_any_true_box_is_zero():
     assert np.isnan(BoxAP(2).compute()["box_ap"])
+
+
+def test_where_nothing_is_found_ap_is_0_and_a_wrong_label_is_refused():
+    one = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([False])
+    nothing = torch.zeros(0, 2), torch.zeros(0, 4)
+    ap = BoxAP(2)
+    ap.update((8, 8), *nothing, torch.tensor([1]), *one)
+    result = ap.compute()
+    assert result["box_ap"] == 0
+    assert np.isnan(result["per_class"][0])
+    assert result["per_class"][1] == 0
+    for label in (-1, 2):
+        with pytest.raises(DataError, match="must be 0 to 1"):
+            ap.update((8, 8), *nothing, torch.tensor([label]), *one)
+
+
+def test_a_path_is_no_split():
+    model = PanopticModel(CONFIG, TWO_CLASSES)
+    with pytest.raises(ConfigError, match="from_folder"):
+        evaluate(model, "data")
 
 
 def test_a_class_without_true_boxes_has_no_ap():

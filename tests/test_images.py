@@ -1,6 +1,7 @@
 """Images of every kind are read alike, or refused with a reason."""
 
 import io
+import os
 import re
 import warnings
 import zlib
@@ -320,9 +321,30 @@ def test_dark_sixteen_bits_are_dark(tmp_path, top):
     assert (read_image(dark) == 1).all()
     Image.fromarray(dark).save(tmp_path / "dark.png")
     assert (read_image(tmp_path / "dark.png") == 1).all()
-    image = Image.fromarray(dark.astype(np.int32))  # as older Pillow reads it
+    image = Image.fromarray(dark.astype(np.int32))
+    image.format = "PNG"  # as older Pillow reads it
     assert image.mode == "I"
     assert (read_image(image) == 1).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, "<u2", ">u2"])
+def test_numbers_mean_the_same_in_an_array_and_in_a_picture(
+    tmp_path, rgb, tensor, kind
+):
+    """32 bits are bytes where they fit, as in other arrays; 16 are 16."""
+    gray = rgb[..., 0].astype(kind)
+    unsigned = gray.dtype.kind == "u"
+    wanted = (gray / 257).round() if unsigned else gray
+    path = tmp_path / "a.tif"
+    Image.fromarray(gray).save(path)
+    for source in (gray, Image.fromarray(gray), path):
+        assert read_image(source)[0].tolist() == wanted.tolist()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "pipe.png"
+    os.mkfifo(path)
+    refused(path, str(path), "is a pipe")
 
 
 def test_more_than_sixteen_bits_are_refused():

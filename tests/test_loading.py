@@ -23,6 +23,7 @@ from detr_lite.inference.model import (
 )
 from detr_lite.models import ModelConfig
 from detr_lite.weights import catalog as sources
+from detr_lite.weights import inferred_config
 from detr_lite.weights.layouts import convert
 from detr_lite.weights.writing import save_model
 
@@ -39,6 +40,12 @@ SMALL = ModelConfig(
     num_queries=7,
     context=128,
 )
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Let the original have a backbone that is narrow, too."""
+    monkeypatch.setattr(inferred_config, "STEM", SMALL.resnet_width)
 
 
 def small(**changes):

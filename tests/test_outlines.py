@@ -8,13 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
+from detr_lite.data.coco.outlines import (
+    checked_runs,
+    mask_of,
+    runs_of_polygons,
+)
 
 SIZE = (30, 40)  # rows and columns of an image
 
 masks = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda size: arrays(np.uint8, size, elements=st.integers(0, 1))
 )
+
+
+def mask_of_polygons(polygons, size):
+    return mask_of(runs_of_polygons(polygons, size), size)
+
+
+def mask_of_runs(shape, size):
+    return mask_of(checked_runs(shape, size), size)
 
 
 def coder():

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from detr_lite.errors import OutputError
+from detr_lite.errors import ConfigError, OutputError
 from detr_lite.files import output
 from detr_lite.files.output import (
     MARKER,
+    alone,
     check_file,
     check_folder,
     staged,
@@ -119,6 +120,44 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
             fail(staged_file(tmp_path / name), None)
     assert (tmp_path / "pipe").is_fifo()
     assert names(tmp_path) == ["folder", "pipe"]
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path, old):
+    link, target = tmp_path / "link.json", tmp_path / "there" / "a.json"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    if old:
+        target.write_text(old)
+    with staged_file(link) as part:
+        part.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["a.json", "link.json", "there"]
+
+
+def test_a_folder_that_others_remove_is_made_again(tmp_path, monkeypatch):
+    """As those do whose work failed, between our two steps."""
+    mkdir, removed = Path.mkdir, []
+
+    def remove_once(self, **how):
+        mkdir(self, **how)
+        if not removed:
+            self.rmdir()
+            removed.append(self)
+            raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", remove_once)
+    with alone(tmp_path / "a" / "one.txt"):
+        (tmp_path / "a" / "one.txt").touch()
+    assert removed
+    assert names(tmp_path) == ["a", "one.txt"]
+
+
+@pytest.mark.parametrize("write", [staged, staged_file])
+def test_a_home_of_nobody_is_refused(write):
+    with pytest.raises(ConfigError, match="~nobody-of-that-name/a begins"):
+        write("~nobody-of-that-name/a").__enter__()
 
 
 def filled(folder, command):

@@ -277,7 +277,7 @@ def test_the_images_of_a_batch_get_what_each_gets_alone(
         rows, logits, IS_THING, (8, 8), sizes, outs, mode, min_area
     )
     assert maps.shape == (count, *(max(x) for x in zip(*outs, strict=True)))
-    assert maps.dtype == torch.int64
+    assert maps.dtype == torch.int32
     for i, (height, width) in enumerate(outs):
         if not len(labels[i]):
             assert (maps[i] == 0).all()

@@ -402,3 +402,12 @@ def test_an_unlisted_id_of_the_truth_is_of_no_class_and_no_void():
 def test_maps_of_two_sizes_are_refused():
     with pytest.raises(DataError, match=r"\(1, 2\).*\(2, 1\)"):
         quality_of([[1, 1]], {1: 0}, [[1], [1]], {1: 0})
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_of_no_class_is_refused(label):
+    one = torch.ones(2, 2, dtype=torch.int64)
+    for labels in (({1: label}, {1: 0}), ({1: 0}, {1: label})):
+        quality = PanopticQuality(num_classes=2)
+        with pytest.raises(DataError, match=f"no label {label}"):
+            quality.update(one, labels[0], one, labels[1])

@@ -1,5 +1,6 @@
 """Images: what is drawn, read back from the figures and the pixels."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from detr_lite.teaching.plots import (
     curves_figure,
     read_log,
 )
+from detr_lite.teaching.plots.panels import label
 from detr_lite.teaching.plots.training import (
     cases_figure,
     missed_figure,
@@ -38,6 +40,19 @@ def test_a_class_has_one_color(prediction):
     assert tuple(drawn[1, 1]) == SCENE_CATEGORIES[SKY].color
     for x in (1, 38):  # two balls
         assert tuple(drawn[38, x]) == SCENE_CATEGORIES[BALL].color
+
+
+def test_a_name_at_the_border_moves_into_its_panel():
+    figure, axis = plt.subplots()
+    axis.set(xlim=(0, 96), ylim=(96, 0))
+    for x, y in ((1, 1), (95, 95), (48, 48)):
+        label(axis, x, y, "starfish .98")
+    figure.canvas.draw()
+    for text in axis.texts:
+        drawn, panel = text.get_window_extent(), axis.bbox
+        assert panel.x0 < drawn.x0 < drawn.x1 < panel.x1
+        assert panel.y0 < drawn.y0 < drawn.y1 < panel.y1
+    assert axis.texts[-1].get_position() == pytest.approx((48, 48))
 
 
 def test_segments_are_outlined_in_white(prediction):

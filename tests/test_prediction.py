@@ -1,9 +1,12 @@
 """A prediction: at the image's own size, and it can show itself."""
 
 import io
+import json
+import resource
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,10 +16,13 @@ from IPython.core.formatters import PNGFormatter
 from PIL import Image
 
 from detr_lite.data.batch import pad_images
+from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.categories import original_categories, used
 from detr_lite.data.scenes import SCENE_CATEGORIES
-from detr_lite.errors import ImageError
+from detr_lite.errors import ConfigError, ImageError, OutputError
 from detr_lite.inference.drawing import overlay, sheet
 from detr_lite.inference.loading import load_model
+from detr_lite.inference.prediction_folder import write_predictions
 from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment, panoptic_results
 from detr_lite.panoptic_detr import all_queries
@@ -276,3 +282,88 @@ def test_one_image_is_read_without_a_thread(tiny_model, picture, count):
     found = list(tiny_model.predict_each([picture] * count, read=read))
     assert len(found) == len(places) == count
     assert (places == [here]) == (count == 1)
+
+
+@pytest.mark.parametrize("threshold", [85, -0.1, float("nan"), "0.5"])
+def test_a_threshold_that_is_none_is_refused(sure_model, picture, threshold):
+    with pytest.raises(ConfigError, match=r"threshold must be .* not"):
+        sure_model.predict(picture, threshold=threshold)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, float("nan")])
+def test_a_batch_without_images_is_refused(sure_model, picture, size):
+    with pytest.raises(ConfigError, match=r"batch_size must be .* not"):
+        sure_model.predict(picture, batch_size=size)
+
+
+def two_segments(categories, labels):
+    """Return a prediction of two segments, one above the other."""
+    id_map = torch.ones(16, 16, dtype=torch.int32)
+    id_map[8:] = 2
+    segments = tuple(
+        Segment(n, label, 0.9, 128, n, (0.5, 0.5, 1.0, 0.5))
+        for n, label in enumerate(labels, 1)
+    )
+    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    return Prediction(image, id_map, segments, categories, None)
+
+
+def written(found, folder):
+    """Return the JSON and the colors of what was found in one image."""
+    write_predictions(
+        [(1, Path("a.png"), found)], used(found.categories), folder
+    )
+    content = json.loads((folder / "panoptic.json").read_text())
+    colors = np.asarray(Image.open(folder / "panoptic/a.png"))
+    return content, colors[..., 0].tolist()
+
+
+def test_a_class_may_be_called_unused(tmp_path):
+    """Only the original's labels without a class are left out."""
+    land = Category(12, "unused land", False, (1, 2, 3))
+    content, ids = written(
+        two_segments(Categories([land, Category(3, "cat", True)]), (0, 1)),
+        tmp_path,
+    )
+    assert [c["id"] for c in content["categories"]] == [12, 3]
+    (annotation,) = content["annotations"]
+    assert [s["category_id"] for s in annotation["segments_info"]] == [12, 3]
+    assert ids == [[1] * 16] * 8 + [[2] * 16] * 8
+
+
+def test_a_label_that_is_no_class_is_void_in_the_files(tmp_path):
+    content, ids = written(
+        two_segments(original_categories(250), (12, 17)), tmp_path
+    )
+    assert len(content["categories"]) == 133
+    (annotation,) = content["annotations"]
+    assert [s["category_id"] for s in annotation["segments_info"]] == [17]
+    assert ids == [[0] * 16] * 8 + [[2] * 16] * 8
+    assert (tmp_path / "overlay/a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["found", "found.xyz", "found.psd"])
+def test_a_drawing_is_saved_under_an_images_name(prediction, tmp_path, name):
+    with pytest.raises(OutputError, match=rf"{name} .*found\.png"):
+        prediction.save(tmp_path / name)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_drawing_makes_its_folder(prediction, tmp_path):
+    prediction.save(tmp_path / "new" / "found.png")
+    drawing = np.asarray(Image.open(tmp_path / "new" / "found.png"))
+    assert np.array_equal(drawing, np.asarray(prediction.overlay()))
+
+
+def test_a_drawing_that_cannot_be_saved_replaces_none(prediction, tmp_path):
+    path = tmp_path / "found.png"
+    path.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"found\.png cannot be"):
+            prediction.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]

@@ -99,9 +99,16 @@ def log_steps(folder):
     return [(x["phase"], x["step"]) for x in lines if "loss" in x]
 
 
-def compare(found, scenes, name, accumulate=1):
-    losses, gradients = found
-    mine, wanted = losses_and_gradients(name, scenes, Accelerator())
+@pytest.fixture(scope="module")
+def alone(scenes):
+    """What one process finds, with all images of a step at once."""
+    torch.set_num_threads(1)
+    accelerator = Accelerator()
+    return {n: losses_and_gradients(n, scenes, accelerator) for n in PHASES}
+
+
+def compare(found, alone):
+    (losses, gradients), (mine, wanted) = found, alone
     assert losses == pytest.approx(mine, rel=1e-12)
     assert gradients.keys() == wanted.keys()
     error = norm(gradients[k] - v for k, v in wanted.items())
@@ -113,19 +120,19 @@ def norm(tensors):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_two_processes_have_the_gradients_of_one(found, scenes, name):
-    compare(found[name], scenes, name)
+def test_two_processes_have_the_gradients_of_one(found, alone, name):
+    compare(found[name], alone[name])
 
 
-def test_so_they_have_with_micro_batches_of_different_sizes(found, scenes):
+def test_so_they_have_with_micro_batches_of_different_sizes(found, alone):
     """Three images a process, in micro-batches of two and of one."""
-    compare(found["accumulate"], scenes, "joint")
+    compare(found["accumulate"], alone["joint"])
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_micro_batches_have_the_gradients_of_the_batch(scenes, name):
+def test_micro_batches_have_the_gradients_of_the_batch(scenes, alone, name):
     parts = losses_and_gradients(name, scenes, Accelerator(), accumulate=4)
-    compare(parts, scenes, name)
+    compare(parts, alone[name])
 
 
 def test_two_processes_measure_what_one_does(found):

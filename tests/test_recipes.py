@@ -5,13 +5,17 @@ from dataclasses import replace
 import pytest
 from support import CONFIG
 
+from detr_lite.data.scenes import SceneSplit
 from detr_lite.errors import ConfigError
 from detr_lite.models import ModelConfig
 from detr_lite.training.recipes import (
     PRESETS,
+    Engine,
     Phase,
+    Recipe,
     describe,
     finetune,
+    joint,
     learning_rate,
     preset,
     scaled_rates,
@@ -103,3 +107,74 @@ def test_a_description_says_steps_rates_and_what_is_frozen():
     assert "46206 steps" in masks
     assert "the detector is frozen" in masks
     assert "Res2" not in describe(preset("quick"), 100)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("name", ["foo", 3, None]),
+        ("steps", [0, -3, True, 2.5, "3", 2**40]),
+        ("batch_size", [0, -1, 2.5, True]),
+        ("lr", [-1e-3, float("nan"), float("inf"), "0.1", None]),
+        ("backbone_lr", [-5, float("nan")]),
+        ("warmup", [-5, 1.5]),
+        ("clip", [0, -0.1, float("nan"), float("inf")]),
+        ("drop", [-1, 1.5, float("nan"), "late"]),
+    ],
+)
+def test_a_phase_that_cannot_be_is_refused(name, values):
+    for value in values:
+        with pytest.raises(ConfigError) as caught:
+            Phase(**{"name": "boxes", "steps": 3, "batch_size": 2, "lr": 0.1}
+                  | {name: value})  # fmt: skip
+        message = str(caught.value)
+        assert message.startswith(f"{name} of phase ")
+        assert f"it is '{value}'" in message
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("phases", [3, (3,), PRESETS["quick"].phases[0]]),
+        ("model", [None, {"width": 3}]),
+        ("no_object_weight", [0, -1, float("nan")]),
+        ("seed", [-1, 2**64, 1.0, "1", True]),
+        ("weight_decay", [-1, float("inf")]),
+        ("freeze_stem", ["no", 0]),
+        ("by_shape", [None]),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(name, values):
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^{name} should"):
+            preset("quick", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("workers", "2"), ("accumulate", True), ("deterministic", "no"),
+     ("precision", ["bf16"])],
+)  # fmt: skip
+def test_an_engine_of_other_types_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"^{name} should"):
+        Engine(**{name: value})
+
+
+def test_a_list_of_phases_is_as_good_as_a_tuple():
+    phases = PRESETS["quick"].phases
+    assert Recipe(list(phases)) == Recipe(phases)
+
+
+def test_a_model_without_masks_has_no_phase_for_them():
+    boxes = replace(CONFIG, masks=False)
+    assert Recipe(PRESETS["quick"].phases[:1], boxes).model == boxes
+    for change in (lambda r: r, joint):
+        with pytest.raises(ConfigError, match="masks=False, and phase"):
+            replace(change(PRESETS["quick"]), model=boxes)
+
+
+@pytest.mark.parametrize("count", [10**10, 10**30])
+def test_more_scenes_than_memory_holds_are_refused(count):
+    with pytest.raises(ConfigError, match=f"count is {count}"):
+        SceneSplit(1, count, cache=False)

@@ -4,10 +4,8 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -17,7 +15,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 from support import CONFIG, TINY, same_weights
+from torch.utils.data import _utils
 
+from detr_lite.cli.main import main
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SceneSplit
@@ -26,8 +26,9 @@ from detr_lite.errors import ConfigError, DataError, OutputError
 from detr_lite.files import output
 from detr_lite.inference.model import build_model
 from detr_lite.training import batches
+from detr_lite.training import train as training
 from detr_lite.training.phases import PhaseTrainer
-from detr_lite.training.recipes import Engine, preset, with_steps
+from detr_lite.training.recipes import PRESETS, Engine, preset, with_steps
 from detr_lite.training.train import train
 
 BOXES = replace(TINY, phases=TINY.phases[1:2])
@@ -55,6 +56,27 @@ def stopped(out, split, recipe=BOXES, step=2, phase="boxes", **options):
 
     with pytest.raises(Stop):
         run(out, split, recipe, watch=watch, checkpoint_seconds=0, **options)
+
+
+@pytest.fixture(scope="module")
+def usual(_cache, tmp_path_factory):
+    """A run of BOXES, with a line in its log for each step."""
+    torch.set_num_threads(1)
+    return run(tmp_path_factory.mktemp("usual"), SceneSplit(7, 8))
+
+
+@pytest.fixture(scope="module")
+def stopped_once(_cache, tmp_path_factory):
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("stopped")
+    stopped(out, SceneSplit(7, 8))
+    return out
+
+
+@pytest.fixture
+def begun(stopped_once, tmp_path):
+    """A run of BOXES that stopped after a checkpoint."""
+    return shutil.copytree(stopped_once, tmp_path / "begun")
 
 
 @pytest.fixture
@@ -93,13 +115,12 @@ def test_classes_in_another_order_cannot_be_resumed(data, tmp_path):
     refused(out, other, "data.training", "other settings", resume=True)
 
 
-def test_other_pictures_cannot_be_resumed(scenes, tmp_path):
-    stopped(tmp_path / "run", scenes)
+def test_other_pictures_cannot_be_resumed(scenes, begun):
     other = SceneSplit(8, 8)
     words = "data.training.scenes.seed was 7, and is 8"
-    refused(tmp_path / "run", other, words, resume=True)
+    refused(begun, other, words, resume=True)
     words = "data.validation.scenes.seed was 7, and is 8"
-    refused(tmp_path / "run", scenes, words, resume=True, validation=other)
+    refused(begun, scenes, words, resume=True, validation=other)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +137,10 @@ def test_other_pictures_cannot_be_resumed(scenes, tmp_path):
     ],
 )
 def test_another_recipe_is_told_by_name_and_values(
-    scenes, tmp_path, changes, words
+    scenes, begun, changes, words
 ):
-    stopped(tmp_path / "run", scenes)
     recipe = replace(BOXES, **changes)
-    refused(tmp_path / "run", scenes, words, resume=True, recipe=recipe)
+    refused(begun, scenes, words, resume=True, recipe=recipe)
 
 
 @pytest.mark.parametrize(
@@ -142,18 +162,16 @@ def longer(steps):
     return replace(BOXES, phases=(replace(BOXES.phases[0], steps=steps),))
 
 
-def test_a_run_may_be_given_more_steps(scenes, tmp_path):
-    stopped(tmp_path / "run", scenes)
-    result = run(tmp_path / "run", scenes, longer(5), resume=True)
+def test_a_run_may_be_given_more_steps(scenes, begun):
+    result = run(begun, scenes, longer(5), resume=True)
     lines = (result.folder / "log.jsonl").read_text().splitlines()
     steps = [json.loads(x)["step"] for x in lines if "loss" in x]
     assert steps == [1, 2, 3, 4, 5]
 
 
-def test_a_run_cannot_be_given_fewer_steps_than_it_has_done(scenes, tmp_path):
-    stopped(tmp_path / "run", scenes)
+def test_a_run_cannot_be_given_fewer_steps_than_it_has_done(scenes, begun):
     refused(
-        tmp_path / "run",
+        begun,
         scenes,
         "has done 1 steps of phase boxes, which shall have 1; give it more",
         recipe=longer(1),
@@ -176,15 +194,14 @@ def test_a_foreign_file_is_no_checkpoint(scenes, tmp_path, content):
     refused(tmp_path, scenes, "cannot be read as a checkpoint", resume=True)
 
 
-def test_a_checkpoint_of_no_numbers_is_refused(scenes, tmp_path):
-    stopped(tmp_path / "run", scenes)
-    path = tmp_path / "run" / "checkpoint.pt"
+def test_a_checkpoint_of_no_numbers_is_refused(scenes, begun):
+    path = begun / "checkpoint.pt"
     saved = torch.load(path)
     name = "detr.query_embed.weight"
     saved["model"][name][3] = math.nan
     torch.save(saved, path)
     words = "checkpoint.pt", name, "not finite"
-    refused(tmp_path / "run", scenes, *words, error=DataError, resume=True)
+    refused(begun, scenes, *words, error=DataError, resume=True)
 
 
 @pytest.mark.parametrize("phase", ["backbone", "boxes", "masks", "joint"])
@@ -265,7 +282,7 @@ def test_counts_of_nothing_are_refused(scenes, tmp_path, name):
 
 def test_a_home_may_be_written_as_a_tilde(scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    run("~/run", scenes)
+    run("~/run", scenes, longer(1))
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -308,7 +325,7 @@ def test_workers_need_room_in_shared_memory(
     monkeypatch.setattr(batches.shutil, "disk_usage", lambda path: usage)
     engine = Engine(workers=workers)
     if words is None:
-        run(tmp_path, scenes, engine=engine)
+        run(tmp_path, scenes, longer(1), engine=engine)
     else:
         refused(tmp_path, scenes, words, "--shm-size", engine=engine)
 
@@ -342,6 +359,8 @@ def test_workers_that_stand_still_get_a_sentence(
     scenes, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(batches, "STALLED", 1)
+    # Seconds that torch waits for a worker before it ends it.
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
 
     class Asleep(Part):
         def __getitem__(self, index):
@@ -371,24 +390,32 @@ def test_scenes_count_from_the_end_and_slices_are_parts(scenes):
         scenes[8]
 
 
-def test_what_is_said_after_an_interruption_leads_on(data, tmp_path):
-    """A run that is terminated, and then resumed by the words it said."""
+@pytest.mark.parametrize("phase", ["backbone", "joint"])
+def test_what_is_said_after_an_interruption_leads_on(
+    scenes, tmp_path, monkeypatch, capsys, phase
+):
+    """A run that is terminated, and then resumed if that was said."""
+    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
+    monkeypatch.setitem(PRESETS, "quick", recipe)
+    monkeypatch.setattr(training, "scenes_data", lambda name: (scenes, scenes))
+
+    def watch(bar, progress):
+        if progress.phase == phase:
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            signal.raise_signal(signal.SIGTERM)
+
     out = tmp_path / "run"
-    words = ["--data", data, "--steps", "40", "--out", out]
-    command = [sys.executable, "-m", "detr_lite", "train", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while not (out / "log.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    error = process.communicate(timeout=120)[1].decode()
-    assert process.returncode == 130
-    assert "Traceback" not in error
-    assert error.splitlines()[-1].startswith("detr-lite: stopped")
+    words = ["train", "--out", str(out)]
+    with monkeypatch.context() as patch:
+        patch.setattr(training.ProgressBar, "watch", watch)
+        assert main(words) == 130
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("detr-lite: stopped")
     assert not [p for p in out.iterdir() if p.name.startswith(".unf")]
     assert not (out / ".detr-lite.lock").exists()
-    resumed = (out / "checkpoint.pt").exists()
-    assert ("--resume" in error.splitlines()[-1]) == resumed
+    resumed = phase == "joint"  # before it the backbone's was saved
+    assert ("--resume" in last) == resumed == (out / "checkpoint.pt").exists()
+    assert main([*words, "--resume"]) == (0 if resumed else 1)
 
 
 def logged(result):
@@ -396,9 +423,9 @@ def logged(result):
     return [x for x in map(json.loads, lines) if "loss" in x]
 
 
-def test_the_log_has_means_of_steps_not_sums(scenes, tmp_path):
-    each = logged(run(tmp_path / "each", scenes))
-    (mean,) = logged(run(tmp_path / "mean", scenes, log_every=3))
+def test_the_log_has_means_of_steps_not_sums(usual, scenes, tmp_path):
+    each = logged(usual)
+    (mean,) = logged(run(tmp_path, scenes, log_every=3))
     for name in ("loss", "giou"):
         wanted = sum(line[name] for line in each) / 3
         assert mean[name] == pytest.approx(wanted, rel=1e-5)
@@ -407,17 +434,17 @@ def test_the_log_has_means_of_steps_not_sums(scenes, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
+        {},
         {"weight_decay": 0.9},
         {"no_object_weight": 1.0},
         {"freeze_stem": True},
     ],
 )
-def test_what_the_recipe_says_reaches_the_steps(scenes, tmp_path, change):
-    usual = run(tmp_path / "a", scenes, BOXES)
-    same = run(tmp_path / "b", scenes, BOXES)
-    other = run(tmp_path / "c", scenes, replace(BOXES, **change))
-    assert same_weights(usual.model, same.model)
-    assert not same_weights(usual.model, other.model)
+def test_what_the_recipe_says_reaches_the_steps(
+    usual, scenes, tmp_path, change
+):
+    other = run(tmp_path, scenes, replace(BOXES, **change))
+    assert same_weights(usual.model, other.model) == (change == {})
 
 
 @pytest.mark.parametrize("weight", [0.01, 0.4, 100.0])
@@ -425,8 +452,8 @@ def test_the_class_loss_is_a_mean_by_the_recipes_weight(
     scenes, tmp_path, weight
 ):
     """At the start all queries are about as unsure, whatever they weigh."""
-    recipe = replace(BOXES, no_object_weight=weight)
-    first, *_ = logged(run(tmp_path, scenes, recipe))
+    recipe = replace(longer(1), no_object_weight=weight)
+    (first,) = logged(run(tmp_path, scenes, recipe))
     assert first["class"] == pytest.approx(math.log(9), rel=0.3)
 
 
@@ -466,16 +493,15 @@ def test_steps_by_shape_need_sizes_which_scenes_lack(scenes, tmp_path):
         run(tmp_path, scenes, recipe)
 
 
-def test_a_transform_makes_what_the_model_sees(scenes, tmp_path):
+def test_a_transform_makes_what_the_model_sees(usual, scenes, tmp_path):
     seen = []
 
     def transform(sample, generator):
         seen.append(sample.image_id)
         return replace(sample, image=torch.zeros_like(sample.image))
 
-    black = run(tmp_path / "black", scenes, transform=transform)
+    black = run(tmp_path, scenes, transform=transform)
     assert len(seen) == 3 * 4
-    usual = run(tmp_path / "usual", scenes)
     assert not same_weights(black.model, usual.model)
 
 
@@ -498,7 +524,7 @@ def test_void_is_no_class_to_the_backbone(scenes, tmp_path):
             )
 
     assert any((s.labels == 0).any() for s in scenes)
-    recipe = replace(TINY, phases=(TINY.phases[0],))
+    recipe = with_steps(replace(TINY, phases=TINY.phases[:1]), 1)
     losses = [
         logged(run(tmp_path / name, split, recipe))[0]["loss"]
         for name, split in (
@@ -509,45 +535,16 @@ def test_void_is_no_class_to_the_backbone(scenes, tmp_path):
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
-SEEDS = """
-import sys
-import torch
-from dataclasses import replace
-from support import CONFIG, TINY, same_weights
-from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
-from detr_lite.inference.model import build_model
-from detr_lite.training.train import train
+def test_each_process_draws_its_own_dropout(scenes, tmp_path, monkeypatch):
+    seeds, made = [], Accelerator(cpu=True)
 
-def transform(sample, generator):
-    print("seed", torch.initial_seed(), flush=True)
-    raise KeyboardInterrupt
+    def transform(sample, generator):
+        seeds.append(torch.initial_seed())
+        raise Stop
 
-split = SceneSplit(7, 8)
-detector = build_model(CONFIG, SCENE_CATEGORIES).detr
-recipe = replace(TINY, phases=TINY.phases[1:2])
-train(recipe, split, split, sys.argv[1], transform=transform,
-      detector=detector, device="cpu")
-"""
-
-
-def test_each_process_draws_its_own_dropout(tmp_path):
-    with socket.socket() as place:
-        place.bind(("localhost", 0))
-        port = str(place.getsockname()[1])
-    tests = Path(__file__).parent
-    paths = os.pathsep.join([str(tests.parent), str(tests)])
-    usual = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
-    usual |= {"MASTER_PORT": port, "PYTHONPATH": paths}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SEEDS, tmp_path / "run"],
-            env=usual | {"RANK": str(i), "LOCAL_RANK": str(i)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    said = [p.communicate(timeout=300)[0] for p in processes]
-    seeds = [re.search(r"seed (\d+)", text)[1] for text in said]
+    monkeypatch.setattr(training, "make_accelerator", lambda device: made)
+    for index in range(2):
+        monkeypatch.setattr(Accelerator, "process_index", index)
+        with pytest.raises(Stop):
+            run(tmp_path / str(index), scenes, transform=transform)
     assert seeds[0] != seeds[1]

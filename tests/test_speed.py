@@ -9,11 +9,12 @@ from support import CONFIG, TWO_CLASSES, randomized, same_weights
 from detr_lite.cli.main import main
 from detr_lite.data.batch import pad_images
 from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError
 from detr_lite.inference import loading as weights
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model, tuned
-from detr_lite.inference.options import Speed, device_named
+from detr_lite.inference.speed import Speed
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.panoptic_detr import all_queries
 

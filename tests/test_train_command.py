@@ -14,7 +14,7 @@ from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
-from detr_lite.training import recipes
+from detr_lite.training import estimate, recipes
 from detr_lite.training import train as training
 from detr_lite.training.recipes import finetune, with_steps
 from detr_lite.training.train import train
@@ -112,7 +112,14 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
 
 
 def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
-    """Their splits and classes; images are resized and cut at random."""
+    """Their splits and classes; images are resized and cut at random.
+
+    What it takes is estimated with small ones, of which few are tried.
+    """
+    full = recipes.PRESETS["coco"]
+    small = replace(full.model, shortest=96, longest=160)
+    monkeypatch.setitem(recipes.PRESETS, "coco", replace(full, model=small))
+    monkeypatch.setattr(estimate, "PIXELS", 1)
     coco = tmp_path / "coco"
     for split in ("train2017", "val2017"):
         places = {

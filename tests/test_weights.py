@@ -4,6 +4,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,14 @@ from safetensors.torch import load_file, save_file
 from support import CONFIG, TWO_CLASSES, Malicious, randomized, same_weights
 
 from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.categories import original_categories
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import OutputError, WeightsError
 from detr_lite.inference.loading import load_backbone, load_model
-from detr_lite.inference.model import build_model
+from detr_lite.inference.model import build_model, shapes_alone
+from detr_lite.models import ModelConfig
+from detr_lite.training.recipes import PRESETS
+from detr_lite.weights.inferred_config import check_original, config_of
 from detr_lite.weights.writing import save_backbone, save_model
 
 
@@ -161,6 +167,33 @@ def test_batch_counters_in_a_backbone_file_are_no_mistake(
         ),
     )
     load_backbone(build_model(CONFIG, tiny_model.categories), path)
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("kind", ["bare", "wrapped", "safetensors", "boxes"])
+def test_tensors_of_ours_without_their_configuration_are_refused(
+    tmp_path, preset, kind
+):
+    """What they lack would be guessed, as it is in the original's files."""
+    config = replace(PRESETS[preset].model, masks=kind != "boxes")
+    state = build_model(config, SCENE_CATEGORIES).state_dict()
+    path = tmp_path / "tensors.pth"
+    if kind == "safetensors":
+        save_file({n: t.contiguous() for n, t in state.items()}, path)
+    else:
+        torch.save({"model": state} if kind == "wrapped" else state, path)
+    refused(path, "tensors.pth lacks the configuration", "save_model")
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"depths": (3, 4, 23, 3)}, {"masks": False}]
+)
+def test_what_the_original_publishes_passes(changes):
+    config = ModelConfig(num_classes=91, **changes)
+    with shapes_alone():
+        model = build_model(config, original_categories(91))
+    state = model.state_dict()
+    check_original(config_of(state, Path("file"), False), Path("file"))
 
 
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path):

@@ -252,6 +252,9 @@ def changed(model, change):
     def nothing(module, args, output):
         return torch.zeros_like(output)
 
+    def mean(module, args, output):
+        return output.mean((2, 3), keepdim=True).expand_as(output)
+
     head = model.mask_head
     parts = {
         "encodings": model.detr.backbone[1],
@@ -259,11 +262,14 @@ def changed(model, change):
         "res3": head.adapter2,
         "res2": head.adapter3,
     }
-    if change not in parts:
+    part = change.removesuffix("_detail")
+    if part not in parts:
         with fault(change):
             yield
         return
-    hook = parts[change].register_forward_hook(nothing)
+    hook = parts[part].register_forward_hook(
+        nothing if part == change else mean
+    )
     yield
     hook.remove()
 
@@ -289,7 +295,8 @@ def agree(got, wanted):
 
 
 LAST = ["class_logits", "boxes", "attention_maps", "mask_logits"]
-MISSING = ["encodings", "res2", "res3", "res4"]
+LEVELS = ["res2", "res3", "res4"]
+MISSING = ["encodings", *LEVELS, *(f"{level}_detail" for level in LEVELS)]
 MISTAKES = [
     "batch_first",
     "memory_swapped",

@@ -40,7 +40,7 @@ from detr_lite.data.categories import Categories, Category
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model, tuned
-from detr_lite.inference.options import Speed
+from detr_lite.inference.speed import Speed
 from detr_lite.losses import DetectionLoss
 from detr_lite.mask_head import MaskHead
 from detr_lite.matching import HungarianMatcher

@@ -52,7 +52,7 @@ import reference
 from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.model import build_model, tuned
-from detr_lite.inference.options import Speed, float32_products
+from detr_lite.inference.speed import Speed, float32_products
 from detr_lite.models import ModelConfig
 from detr_lite.training.batches import BatchOrder, Share, load_steps
 from detr_lite.training.phases import PhaseTrainer

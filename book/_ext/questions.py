@@ -16,8 +16,9 @@ of which one begins with "Right":
 
     </details>
 
-On the site the choices become buttons.  A question that is put together
-wrongly is a warning, and so fails the build.
+On the site the choices become buttons, and a wrong one's explanation gets a
+"No." if it has none.  A question that is put together wrongly is a warning,
+and so fails the build.
 """
 
 import re

@@ -36,7 +36,7 @@ CLOSED = (
 def slug(title: str) -> str:
     """Return the anchor of a heading: "Box AP" has #box-ap."""
     words = re.sub(r"[^\w\- ]", "", title.lower())
-    return words.replace(" ", "-")
+    return re.sub("[ _]", "-", words)
 
 
 def glossary(text: str) -> dict[str, str]:
@@ -124,7 +124,7 @@ class Terms:
                 f"<strong><code>{bare[1]}</code></strong> {escape(shape)}: "
                 f"{scenes} in the scenes' model, {coco} in COCO's"
             )
-            term = slug(bare[1].replace("_", " "))
+            term = slug(bare[1])
             for anchor in (bare[1], term, term.removesuffix("s")):
                 if anchor in self.definitions:
                     html += f"<br/>{self.definitions[anchor]}"
@@ -177,6 +177,7 @@ def mark(app, doctree: nodes.document, docname: str) -> None:
             elif isinstance(node, nodes.literal):
                 mark_tensor(app, docname, node, seen)
             else:
+                node["classes"].append("dl-term")  # one look for all
                 seen.add(node["refuri"].partition("#")[2])
 
 

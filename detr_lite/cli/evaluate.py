@@ -64,11 +64,15 @@ def run(args) -> None:
     from detr_lite.files.output import check_file, staged, staged_file
     from detr_lite.inference.evaluation import evaluate, is_evaluation, to_json
     from detr_lite.inference.loading import load_model
-    from detr_lite.inference.options import Speed
+    from detr_lite.inference.speed import Speed
 
     if args.json:
         check_file(Path(args.json), is_evaluation)
     check_batch(args)
+    if not args.data and (args.split or args.as_stored):
+        raise ConfigError(
+            "--split and --as-stored are of a folder; name it with --data."
+        )
     model = load_model(
         args.model,
         args.device,
@@ -93,13 +97,14 @@ def run(args) -> None:
             raise ConfigError(f"--count must be at least 1, not {count}.")
         split = SceneSplit(VALIDATION_SEED, count)
     with ExitStack() as stack:
-        part = args.json and stack.enter_context(staged_file(args.json))
         writer = None
         if args.save:
             stage = stack.enter_context(staged(args.save, "evaluate"))
             writer = SubmissionWriter(
                 stage, split.categories, model.categories
             )
+        # After --save, for the file may be in that folder.
+        part = args.json and stack.enter_context(staged_file(args.json))
         result = evaluate(
             model,
             split,

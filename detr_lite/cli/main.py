@@ -32,16 +32,15 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
-    # What a terminal cannot show, such as the names of some classes.
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        # What a terminal cannot show, such as the names of some classes.
         with suppress(AttributeError):  # in a notebook it is no file
-            stream.reconfigure(errors="backslashreplace")
-    args = _parser().parse_args(arguments)
-    for name, value in vars(args).items():
-        if isinstance(value, str):  # shells leave --out=~/a as it is
-            setattr(args, name, os.path.expanduser(value))
+            getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         with _terminated_as_interrupted():
+            args = _parser().parse_args(arguments)
             code = args.run(args) or 0
             sys.stdout.flush()
             return code
@@ -79,6 +78,20 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
+def _text(value: str) -> str:
+    """Return the value of an option that is a text; refuse an empty one."""
+    if not value:  # such as a shell makes of a variable that is not set
+        raise argparse.ArgumentTypeError(
+            "its value is empty; name one, or leave the option out"
+        )
+    value = os.path.expanduser(value)  # shells leave --out=~/a as it is
+    if value.startswith("~"):
+        raise argparse.ArgumentTypeError(
+            f"{value} begins with a home that there is not; write the path out"
+        )
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="detr-lite",
@@ -96,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
             description=module.ABOUT[0].upper() + module.ABOUT[1:] + ".",
             epilog=f"example: {module.EXAMPLE}",
         )
+        command.register("type", None, _text)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser

@@ -49,8 +49,8 @@ def run(args) -> int:
     from detr_lite.data.coco.categories import used
     from detr_lite.data.images import read_image
     from detr_lite.inference.loading import load_model
-    from detr_lite.inference.options import Speed
-    from detr_lite.inference.writing import write_predictions
+    from detr_lite.inference.prediction_folder import write_predictions
+    from detr_lite.inference.speed import Speed
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
@@ -109,19 +109,17 @@ def run(args) -> int:
 
 
 def _paths(inputs: list[str]) -> list[Path]:
-    """Return the images to segment, each once."""
+    """Return the images to segment: of each name once."""
     from detr_lite.data.images import images_in
 
-    paths: dict[Path, Path] = {}
     stems: dict[str, Path] = {}
     for path in (p for name in inputs for p in images_in(Path(name))):
         if not path.exists():
             raise ImageError(f"There is no file {path}; check the name.")
-        same = paths.setdefault(path.resolve(), path)
-        other = stems.setdefault(path.stem, same)
-        if other != same:
+        other = stems.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
             raise ImageError(
                 f"{other} and {path} would both be written as "
                 f"{path.stem}.png; rename one."
             )
-    return [*paths.values()]
+    return [*stems.values()]

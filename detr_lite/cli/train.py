@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from detr_lite.cli.arguments import add_as_stored, add_device
@@ -103,15 +103,18 @@ def add_arguments(parser) -> None:
         "padding; by default they are padded, as in the original",
     )
     engine = parser.add_argument_group(
-        "speed and memory", "The losses of a step stay the same."
+        "speed and memory",
+        "The losses of a step stay the same. With --recipe, what is not given "
+        "here is as in its run.",
     )
     add_device(engine, "tf32")
+    parser.set_defaults(precision=None)  # that is, as the recipe's run had it
     engine.add_argument(
         "--accumulate",
         type=int,
-        default=1,
         metavar="N",
-        help="compute a step's images in N parts, for less memory",
+        help="compute a step's images in N parts, for less memory "
+        "(default: 1)",
     )
     engine.add_argument(
         "--checkpoint-masks",
@@ -121,7 +124,6 @@ def add_arguments(parser) -> None:
     engine.add_argument(
         "--workers",
         type=int,
-        default=0,
         metavar="N",
         help="processes that load images, for each GPU (default: 0)",
     )
@@ -137,20 +139,16 @@ def add_arguments(parser) -> None:
 def run(args) -> None:
     """Train, and print the metrics of the result."""
     from detr_lite.cli.evaluate import print_evaluation
-    from detr_lite.inference.options import device_named
+    from detr_lite.devices import device_named
     from detr_lite.training.estimate import estimate, objections
-    from detr_lite.training.recipes import Engine, describe
+    from detr_lite.training.recipes import describe
     from detr_lite.training.train import ProgressBar, train
 
+    _check_data(args)
     device = device_named(args.device)  # before thousands of scenes are drawn
-    engine = Engine(
-        args.precision,
-        args.accumulate,
-        args.checkpoint_masks,
-        args.workers,
-        args.deterministic,
-    )
-    recipe, start, *splits = _recipe_and_data(args)
+    file = _file_of_a_run(args) if args.recipe else None
+    engine = _engine(args, file)
+    recipe, start, *splits = _recipe_and_data(args, file)
     options = {"resume": args.resume, "engine": engine, "start": start}
     options["device"] = args.device
     if os.environ.get("RANK", "0") != "0":
@@ -180,7 +178,38 @@ def run(args) -> None:
     print(f"The model is {result.folder / 'model.safetensors'}.")
 
 
-def _recipe_and_data(args):
+def _file_of_a_run(args):
+    """Return what the recipe.json of a run says that is done again."""
+    from detr_lite.training.recipe_json import read_recipe
+
+    changes = {
+        "--joint": args.joint,
+        "--exact-padding": args.exact_padding,
+        "--steps": args.steps is not None,
+        "--lr": args.lr is not None,
+    }
+    if any(changes.values()):
+        named = ", ".join(name for name, given in changes.items() if given)
+        raise ConfigError(
+            f"--recipe does a run again as it was; leave {named} out, or "
+            "change the file."
+        )
+    return read_recipe(args.recipe)
+
+
+def _engine(args, file):
+    """Return how to compute: as is asked for, or as the file's run did."""
+    from detr_lite.training.recipes import Engine
+
+    engine = Engine() if file is None else file.engine
+    asked = {field.name: getattr(args, field.name) for field in fields(engine)}
+    given = {
+        k: v for k, v in asked.items() if v is not None and v is not False
+    }
+    return replace(engine, **given)
+
+
+def _recipe_and_data(args, file):
     """Return the recipe, the model to start from, and both splits."""
     from detr_lite.training.recipes import (
         finetune,
@@ -190,8 +219,8 @@ def _recipe_and_data(args):
         with_steps,
     )
 
-    if args.recipe:
-        return _again(args)
+    if file is not None:
+        return _again(args, file)
     seed = 0 if args.seed is None else args.seed
     recipe, start = preset(args.preset, seed=seed), None
     if (args.preset == "finetune") != (args.start is not None):
@@ -218,25 +247,12 @@ def _recipe_and_data(args):
     return recipe, start, *splits
 
 
-def _again(args):
+def _again(args, file):
     """Return what _recipe_and_data does, of a run that is done again."""
     from detr_lite.data.scenes import SceneSplit
     from detr_lite.data.subsets import fingerprint
-    from detr_lite.training.recipe_files import read_recipe
+    from detr_lite.training.recipe_json import weights_hash
 
-    changes = {
-        "--joint": args.joint,
-        "--exact-padding": args.exact_padding,
-        "--steps": args.steps is not None,
-        "--lr": args.lr is not None,
-    }
-    if any(changes.values()):
-        named = ", ".join(name for name, given in changes.items() if given)
-        raise ConfigError(
-            f"--recipe does a run again as it was; leave {named} out, or "
-            "change the file."
-        )
-    file = read_recipe(args.recipe)
     recipe, wanted = file.recipe, [*file.data.values()]
     if args.seed is not None:
         recipe = replace(recipe, seed=args.seed)
@@ -250,17 +266,46 @@ def _again(args):
             f"{args.recipe} is of a run on data of its own; name their "
             "folder with --data."
         )
-    for split, data in zip(splits, wanted, strict=True):
-        if fingerprint(split) != data:
+    name = args.start or file.start
+    start = name and _start(name, splits[0].categories, recipe.seed)
+    start = start or None
+    if start is None and file.start_weights is not None:
+        raise ConfigError(
+            f"{args.recipe} is of a run that went on from weights without a "
+            "name; name a file of them with --from."
+        )
+    # Of another seed, what the weights' file lacks is other, too.
+    known = file.start_weights if recipe.seed == file.recipe.seed else None
+    now = [fingerprint(split) for split in splits]
+    others = {
+        "data": now != wanted,
+        "weights to go on from": known and weights_hash(start) != known,
+    }
+    for what, differ in others.items():
+        if differ:
             print(
-                f"These are other data than those of {args.recipe}; so the "
+                f"These are other {what} than those of {args.recipe}; so the "
                 "result will be another one.",
                 file=sys.stderr,
             )
-            break
-    name = args.start or file.start
-    start = name and _start(name, splits[0].categories, recipe.seed)
-    return recipe, start or None, *splits
+    if file.steps_changed:
+        print(
+            f"The run of {args.recipe} was resumed with another number of "
+            "steps; so the result will be another one.",
+            file=sys.stderr,
+        )
+    return recipe, start, *splits
+
+
+def _check_data(args) -> None:
+    """Refuse options of a folder to train on where there is none."""
+    options = ("split", "validation", "validation_split", "as_stored")
+    given = [f"--{o.replace('_', '-')}" for o in options if vars(args)[o]]
+    if given and not args.data:
+        raise ConfigError(
+            "Name the folder to train on with --data, or leave "
+            f"{', '.join(given)} out."
+        )
 
 
 def _splits(args):
@@ -268,8 +313,7 @@ def _splits(args):
     from detr_lite.training.train import scenes_data
 
     if not args.data:
-        wanted = args.validation, args.split, args.validation_split
-        if any(wanted) or args.preset in ("coco", "finetune"):
+        if args.preset in ("coco", "finetune"):
             raise ConfigError(
                 "Name the folder to train on with --data; only the presets "
                 "quick and full have scenes for it."

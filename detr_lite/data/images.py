@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from detr_lite.errors import ImageError
+from detr_lite.files.output import expanded
 
 # Suffix: what Pillow calls the format.  It knows many more, some of which
 # start other programs (EPS), and it goes by the content, not by the suffix.
@@ -50,7 +51,7 @@ def read_image(source, upright: bool = True) -> Tensor:
     reads the pixels as they are stored.  ImageError says what is wrong.
     """
     if isinstance(source, str | Path):
-        with open_image(Path(source).expanduser()) as image:
+        with open_image(expanded(source)) as image:
             return _from_pil(image, str(source), upright)
     if isinstance(source, Image.Image):
         return _from_pil(source, "The image", upright)
@@ -75,6 +76,11 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ImageError(
+                    f"{path} is a pipe or a device, in which nothing can be "
+                    "looked up; save the image as a file."
+                )
             with Image.open(path, formats=[*FORMATS.values()]) as image:
                 yield image
     except ImageError:
@@ -163,16 +169,18 @@ def _from_pil(image: Image.Image, name: str, upright: bool) -> Tensor:
     _check_size(*image.size, name)
     tiff = image.format == "TIFF"
     tag = _orientation(image) if tiff else 1
+    bits16 = image.format == "PNG"  # older Pillow makes them mode "I", too
     image.load()  # what is wrong with the pixels is said as such
     left = _orientation(image) if upright or tiff else 1
     if upright and left != 1:
         image = image.transpose(TURNS[left])
     elif not upright and left != tag != 1:  # Pillow itself turns TIFFs
         image = image.transpose(BACK[tag])
-    if image.mode.startswith("I"):  # 16 bits, in more or fewer bytes
-        return _from_array(_sixteen_bits(image, name), name)
-    if image.mode == "F":
-        return _from_array(np.asarray(image), name)
+    if image.mode[0] in "IF":
+        array = np.asarray(image)
+        if bits16:
+            array = array.astype(np.uint16)
+        return _from_array(array, name)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -183,16 +191,6 @@ def _from_pil(image: Image.Image, name: str, upright: bool) -> Tensor:
     pixels = np.frombuffer(bytearray(image.tobytes()), np.uint8)
     pixels = pixels.reshape(image.height, image.width, 3)
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _sixteen_bits(image: Image.Image, name: str) -> np.ndarray:
-    array = np.asarray(image)
-    if array.min() < 0 or array.max() > 65535:
-        raise ImageError(
-            f"{name} has values from {array.min()} to {array.max()}; gray "
-            "images have at most 16 bits, 0 to 65535."
-        )
-    return array.astype(np.uint16)
 
 
 def _from_tensor(tensor: Tensor) -> np.ndarray:
@@ -245,7 +243,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         # Where an image was resized, floats leave 0 to 1 by a little.
         top = 255.0 if high >= 2 else 1.0
         slack = 0.05 * top
-    elif array.dtype == np.uint16:
+    elif array.dtype.str[1:] == "u2":  # whichever byte comes first
         top = 65535
     else:
         top = 255 if high <= 255 else 65535

@@ -280,9 +280,16 @@ class SceneSplit(Sequence[Sample]):
 
 
 def _render(seed: int, count: int) -> tuple[np.ndarray, ...]:
-    images = np.empty((count, SIZE, SIZE, 3), np.uint8)
-    id_maps = np.empty((count, SIZE, SIZE), np.uint8)
-    labels = np.full((count, MAX_SEGMENTS), -1, np.int8)
+    try:
+        images = np.empty((count, SIZE, SIZE, 3), np.uint8)
+        id_maps = np.empty((count, SIZE, SIZE), np.uint8)
+        labels = np.full((count, MAX_SEGMENTS), -1, np.int8)
+    # NumPy's errors, where the count is beyond memory or all bounds.
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"count is {count}, for which the memory is too small; ask for "
+            "fewer scenes."
+        ) from error
     for i in range(count):
         images[i], id_maps[i], found = render_scene(seed, i)
         labels[i, : len(found)] = found

@@ -4,13 +4,14 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from detr_lite.errors import OutputError
+from detr_lite.errors import ConfigError, OutputError
 
 MARKER = ".detr-lite"  # a file in a folder of results: which command's
 LOCK = ".detr-lite.lock"  # held while somebody writes there
@@ -28,6 +29,16 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path whose ~ is written out; ConfigError if it is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path} begins with a home that there is not; write the path out."
+        ) from error
+
+
 @contextmanager
 def entered(
     folder: str | Path, command: str, new: bool = False, known: bool = False
@@ -42,22 +53,19 @@ def entered(
     MARKER, for the folder is known to be the command's.
     OutputError says why a folder cannot be entered.
     """
-    folder = Path(folder).expanduser()
-    created = _missing_parents(folder)
+    folder = expanded(folder)
     lock = FileLock(folder / LOCK)
     marker = folder / MARKER
     try:
-        if not created and not known:
+        if not known:
             check_folder(folder, command, new)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE)
+        created = _locked(lock, PATIENCE)
     except Timeout as error:
         raise OutputError(
             f"Another process writes to {folder}; let it end, or name "
             "another folder."
         ) from error
     except OSError as error:
-        _remove(created)
         raise cannot_write(folder, error) from error
     try:
         if not known:
@@ -95,7 +103,7 @@ def staged(
     are, and a folder that holds anything else is refused; see `entered`.
     OutputError says why a folder cannot be written to.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     with entered(folder, command, new) if command else nullcontext():
         created = _missing_parents(folder)
         try:
@@ -182,9 +190,12 @@ def check_file(path: Path, is_ours: Callable[[Path], bool]) -> None:
 def staged_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` at the end, or nothing.
 
-    One process at a time; what a killed one left is written over.
+    One process at a time; what a killed one left is written over.  Where
+    `path` is a link, it stays one: the file that it leads to is written.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     part = path.with_name(f"{PART}{path.name}")
     if path.exists() and not path.is_file():  # such as a device
         raise OutputError(
@@ -210,23 +221,41 @@ def alone(path: str | Path) -> Iterator[None]:
     made meanwhile must be looked for inside.
     """
     path = Path(path)
-    created = _missing_parents(path.parent)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            created = _locked(lock, 0)
         except Timeout:
             print(f"Another process makes {path}: waiting.", file=sys.stderr)
-            lock.acquire()
+            created = _locked(lock, -1)
     except OSError as error:
-        _remove(created)
         raise cannot_write(path, error) from error
     try:
         yield
     finally:
         _release(lock)
         _remove(created)
+
+
+def _locked(lock: FileLock, timeout: float) -> list[Path]:
+    """Take a lock; return the folders that had to be made for it.
+
+    They are made again where others remove them meanwhile, whose work
+    failed.  timeout: seconds to wait for the lock; -1 waits for ever.
+    """
+    folder = Path(lock.lock_file).parent
+    for tries in reversed(range(100)):
+        created = _missing_parents(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout)
+            break
+        except OSError as error:
+            _remove(created)
+            if not isinstance(error, FileNotFoundError) or not tries:
+                raise
+            time.sleep(0.01)
+    return created
 
 
 def _missing_parents(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detr_lite.data.batch import pad_images
 from detr_lite.data.resizing import fit_image
+from detr_lite.errors import ConfigError
 from detr_lite.models import ModelConfig
 
 PIXELS = {"cpu": 1_500_000, "cuda": 24_000_000}  # in a batch
@@ -64,7 +65,13 @@ def fitted_batches(
     the order changes.  Without it, images come as in the original: in their
     order, padded.
     """
-    size = batch_size or usual_batch_size(config, device)
+    if batch_size is None:
+        batch_size = usual_batch_size(config, device)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(
+            "batch_size must be a number of images, 1 or more, not "
+            f"{batch_size!r}."
+        )
     waiting: dict[tuple[int, ...], list] = {}
     count = 0
     for item, image in images:
@@ -73,9 +80,9 @@ def fitted_batches(
         group = waiting.setdefault(kind, [])
         group.append((item, small))
         count += 1
-        if len(group) < size and count < 4 * size:
+        if len(group) < batch_size and count < 4 * batch_size:
             continue
-        if len(group) < size:
+        if len(group) < batch_size:
             kind = max(waiting, key=lambda kind: len(waiting[kind]))
         count -= len(waiting[kind])
         yield _batch(waiting.pop(kind), device)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
+from detr_lite.errors import DataError
 
 
 class BoxAP:
@@ -33,6 +34,11 @@ class BoxAP:
         size: (H, W); scores: (N, K) class probabilities; boxes: (N, 4)
         cxcywh, relative; true_labels: (T,); true_boxes: (T, 4) xyxy, pixels.
         """
+        if not all(0 <= x < self.num_classes for x in true_labels.tolist()):
+            raise DataError(
+                f"The true labels {true_labels.tolist()} must be 0 to "
+                f"{self.num_classes - 1}, those of the classes."
+            )
         truth = []
         sides = true_boxes[:, 2:] - true_boxes[:, :2]
         for label, corner, side, many in zip(
@@ -104,7 +110,8 @@ class BoxAP:
                 "categories": [{"id": i + 1} for i in range(self.num_classes)],
             }
             truth.createIndex()
-            found = truth.loadRes(np.concatenate(rows))
+            boxes = np.concatenate(rows)
+            found = truth.loadRes(boxes) if len(boxes) else COCO()
             run = COCOeval(truth, found, "bbox")
             run.evaluate()
             run.accumulate()

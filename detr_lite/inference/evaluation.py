@@ -68,6 +68,11 @@ def evaluate(
     but pays by the pixels it takes.  DataError names a class of the data
     that the model does not know.
     """
+    if isinstance(split, str | Path):
+        raise ConfigError(
+            "evaluate takes samples, not a path; open the folder with "
+            "CocoPanoptic.from_folder."
+        )
     if masks and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; evaluate it with "

@@ -2,7 +2,8 @@
 
 Our own files are safetensors: numbers and text, no code.  The text holds the
 configuration and the categories, so a file is a whole model.  Files of the
-original and of transformers hold tensors alone; see weights/original.py.
+original and of transformers hold tensors alone, from whose shapes
+weights/inferred_config.py reads the configuration.
 """
 
 import json
@@ -15,6 +16,7 @@ from torch import nn
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.categories import numbered_categories
+from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError, WeightsError
 from detr_lite.files.records import checked_text, said
 from detr_lite.inference.model import (
@@ -24,7 +26,7 @@ from detr_lite.inference.model import (
     shapes_alone,
     tuned,
 )
-from detr_lite.inference.options import Speed, device_named
+from detr_lite.inference.speed import Speed
 from detr_lite.models import ModelConfig
 from detr_lite.weights.adapting import (
     LoadReport,
@@ -39,8 +41,12 @@ from detr_lite.weights.catalog import (
     source_file,
     source_named,
 )
+from detr_lite.weights.inferred_config import (
+    categories_of,
+    check_original,
+    config_of,
+)
 from detr_lite.weights.layouts import State, convert, layout_of
-from detr_lite.weights.original import categories_of, config_of
 from detr_lite.weights.reading import read_checkpoint
 from detr_lite.weights.writing import FORMAT
 
@@ -90,7 +96,8 @@ def load_model(
     text, state = read_checkpoint(path)
     if dilate_res5 is None:
         dilate_res5 = known_dilation
-    if "config" in text or layout_of(state) is None:
+    layout = layout_of(state)
+    if "config" in text or layout is None:
         config, old = _read_metadata(path, text)
         old_known = True
         if dilate_res5 is not None:
@@ -105,6 +112,8 @@ def load_model(
             raise WeightsError(
                 f"{path} is no whole model ({error}); get it again."
             ) from error
+        if layout == "original":  # or ours, whose names are the same
+            check_original(config, path)
         old, old_known = categories_of(config)
     _check_file(state, path, config, old)
     if num_queries is not None and num_queries < 1:

@@ -16,8 +16,8 @@ from detr_lite.detr import DetrOutput, found
 from detr_lite.errors import ConfigError, ImageError
 from detr_lite.files.ahead import ahead
 from detr_lite.inference.batches import FittedBatch, fitted_batches
-from detr_lite.inference.options import Speed, computing, float32_answers
 from detr_lite.inference.results import Prediction
+from detr_lite.inference.speed import Speed, computing, float32_answers
 from detr_lite.inference.summary import trainable_summary
 from detr_lite.models import (
     ModelConfig,
@@ -99,6 +99,7 @@ class Predicts:
             why; the others go on (default: the error is raised).
         For the options see predict.
         """
+        check_threshold(options.get("threshold"))
         device = next(self.parameters()).device
         # Threads gain nothing where one image is all there is.
         work = map if length_hint(images, 2) < 2 else ahead
@@ -306,6 +307,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuse what is no share of certainty, 0 to 1."""
+    if threshold is None:
+        return
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ConfigError(
+            f"threshold must be a number from 0 to 1, not {threshold!r}."
+        )
 
 
 def _name(image) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.data.categories import Categories
+from detr_lite.errors import OutputError
+from detr_lite.files.output import staged_file
 from detr_lite.inference.drawing import boxes_overlay, overlay
 from detr_lite.panoptic import Segment
 from detr_lite.targets import boxes_from_id_map
@@ -75,8 +77,19 @@ class Prediction:
         return boxes_overlay(self) if self.id_map is None else overlay(self)
 
     def save(self, path: str | Path) -> None:
-        """Write the drawing to a file, such as found.png."""
-        self.overlay().save(path)
+        """Write the drawing to a file, such as found.png.
+
+        OutputError says why that cannot be; an old file is then kept.
+        """
+        drawing = self.overlay()
+        try:
+            with staged_file(path) as part:
+                drawing.save(part)
+        except (ValueError, KeyError) as error:
+            raise OutputError(
+                f"{path} does not end as an image that can be written; name "
+                "it like found.png."
+            ) from error
 
     def to_supervision(self):
         """Return supervision.Detections, for that package's tools.

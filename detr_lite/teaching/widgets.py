@@ -128,7 +128,7 @@ KINDS = {
         "mask wants it most.",
         caption="move the threshold, the smallest area and the way in which "
         "stuff is merged, and ask any pixel who wants it.",
-        scene=20,
+        scene=149,
     ),
     "quality": Kind(
         picture=stills.quality,

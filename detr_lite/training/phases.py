@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from detr_lite.data.batch import Batch
 from detr_lite.data.categories import Categories
-from detr_lite.errors import ConfigError, DataError
+from detr_lite.errors import DataError
 from detr_lite.inference.model import PanopticModel
-from detr_lite.inference.options import float32_products
+from detr_lite.inference.speed import float32_products
 from detr_lite.losses import DetectionLoss
 from detr_lite.models import build_resnet, memory_format
 from detr_lite.training.batches import BatchOrder, Share
@@ -90,11 +90,6 @@ class PhaseTrainer:
             model.eval()
             step = MaskStep(model, None, engine)
             return step, [{"params": [*heads.parameters()], "factor": 1.0}]
-        if name not in ("boxes", "joint"):
-            raise ConfigError(
-                f"There is no phase {name!r}; the phases are backbone, "
-                "boxes, masks and joint."
-            )
         weight = recipe.no_object_weight
         if name == "boxes":
             module = model.detr.train()

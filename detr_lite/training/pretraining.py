@@ -31,7 +31,7 @@ def pixel_loss(
 
     logits: (B, K, h, w); isthing: (K,) bool.  The truth at a position is the
     class of the pixel at its center, not counted where that is void or
-    padding.
+    padding; where none is counted, the loss is 0.
     """
     h, w = logits.shape[-2:]
     height, width = targets.id_maps.shape[-2:]
@@ -46,6 +46,8 @@ def pixel_loss(
     wanted = torch.zeros_like(centers, dtype=torch.int64)
     wanted = wanted.index_add(0, targets.image, numbered) - 1
     weight = (1.0 + 2.0 * isthing).to(logits.dtype)
+    counted = (wanted >= 0).sum()
     loss = F.cross_entropy(logits, wanted, weight, ignore_index=-1)
-    right = (logits.argmax(1) == wanted).sum() / (wanted >= 0).sum()
+    loss = torch.where(counted > 0, loss, 0.0)  # a mean over nothing is nan
+    right = (logits.argmax(1) == wanted).sum() / counted.clamp(min=1)
     return {"loss": loss, "accuracy": right.detach()}

@@ -2,10 +2,40 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Literal, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from detr_lite.errors import ConfigError
-from detr_lite.inference.options import check_precision
+from detr_lite.files.records import faults
+from detr_lite.inference.speed import check_precision
 from detr_lite.models import SCENES_CONFIG, ModelConfig
+
+# What a field may be, in Python and in recipe.json alike.
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Whole = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@cache
+def _kinds(owner: type) -> dict[str, TypeAdapter]:
+    """Return what checks each field of a dataclass."""
+    hints = get_type_hints(owner, include_extras=True)
+    return {name: TypeAdapter(hint) for name, hint in hints.items()}
+
+
+def _check_fields(settings, whose: str = "") -> None:
+    """Refuse a field that is not of the type and range that it declares."""
+    for name, kind in _kinds(type(settings)).items():
+        try:
+            kind.validate_python(getattr(settings, name), strict=True)
+        except ValidationError as error:
+            (_, what), *_ = faults(error)
+            raise ConfigError(f"{name}{whose} {what}; change it.") from error
 
 
 @dataclass(frozen=True)
@@ -26,14 +56,19 @@ class Phase:
             as in the original; None: it falls along a cosine, down to 0.
     """
 
-    name: str
-    steps: int
-    batch_size: int
-    lr: float
-    backbone_lr: float = 0.3
-    warmup: int = 50
-    clip: float = 0.1
-    drop: float | None = None
+    name: Literal["backbone", "boxes", "masks", "joint"]
+    steps: Count
+    batch_size: Count
+    lr: NotNegative
+    backbone_lr: NotNegative = 0.3
+    warmup: Whole = 50
+    clip: Positive = 0.1
+    drop: Fraction | None = None
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self):
+        _check_fields(self, f" of phase {self.name}")
 
 
 @dataclass(frozen=True)
@@ -61,14 +96,27 @@ class Recipe:
 
     phases: tuple[Phase, ...]
     model: ModelConfig = SCENES_CONFIG
-    no_object_weight: float = 0.4
-    seed: int = 0
-    weight_decay: float = 1e-4
+    no_object_weight: Positive = 0.4
+    seed: Seed = 0
+    weight_decay: NotNegative = 1e-4
     freeze_stem: bool = False
     by_shape: bool = False
     imagenet: bool = False
     augment: bool = False
     exact_padding: bool = False
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def __post_init__(self):
+        if isinstance(self.phases, list):
+            object.__setattr__(self, "phases", tuple(self.phases))
+        _check_fields(self)
+        for phase in self.phases:
+            if phase.name in ("masks", "joint") and not self.model.masks:
+                raise ConfigError(
+                    f"The model has masks=False, and phase {phase.name} "
+                    "trains masks; leave that phase out."
+                )
 
     def starts_from_scratch(self) -> bool:
         """Return whether the backbone is trained before the boxes."""
@@ -93,21 +141,14 @@ class Engine:
     """
 
     precision: str = "tf32"
-    accumulate: int = 1
+    accumulate: Count = 1
     checkpoint_masks: bool = False
-    workers: int = 0
+    workers: Whole = 0
     deterministic: bool = False
 
     def __post_init__(self):
+        _check_fields(self)
         check_precision(self.precision)
-        if self.accumulate < 1:
-            raise ConfigError(
-                f"accumulate must be at least 1, not {self.accumulate}."
-            )
-        if self.workers < 0:
-            raise ConfigError(
-                f"workers must not be negative, it is {self.workers}."
-            )
 
 
 COCO_IMAGES = 118_287  # in train2017

@@ -28,7 +28,7 @@ from detr_lite.files.output import (
 )
 from detr_lite.inference.evaluation import Evaluation
 from detr_lite.inference.model import PanopticModel
-from detr_lite.training.recipe_files import NAME
+from detr_lite.training.recipe_json import NAME, RecipeFile, read_recipe
 from detr_lite.weights.catalog import BACKBONE_FILE
 from detr_lite.weights.writing import save_backbone, save_model
 
@@ -152,7 +152,7 @@ class Run:
             "data": told["data"],
         }
         if resume:
-            return self._resume(model)
+            return self._resume(model, told)
         if self.path.exists() or (self.out / "model.safetensors").exists():
             raise ConfigError(
                 f"{self.out} already holds a run; go on with it by --resume "
@@ -165,7 +165,7 @@ class Run:
                 (stage / NAME).write_text(about)
         return 0, 0, {}
 
-    def _resume(self, model) -> tuple[int, int, dict]:
+    def _resume(self, model, told: dict) -> tuple[int, int, dict]:
         try:
             saved = torch.load(self.path, "cpu", weights_only=True)
         except FileNotFoundError as error:
@@ -184,6 +184,11 @@ class Run:
                 f"{self.path} cannot be read as a checkpoint of this version; "
                 "delete it and start again."
             )
+        there = self.out / NAME
+        file = None
+        if there.exists():
+            file = read_recipe(there, "delete it, to resume without it")
+            self._check_own(saved, file)
         self._compare(saved)
         processes = len(saved["processes"])
         if processes != self.accelerator.num_processes:
@@ -207,16 +212,51 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 size = self.log.stat().st_size
                 os.truncate(self.log, min(saved["log"], size))
+            self._tell_steps(saved, told, file)
+            with staged_file(there) as part:
+                part.write_text(json.dumps(told, indent=1) + "\n")
         if saved["step"]:
             self.resumed[saved["phase"]] = saved["step"]
         return saved["phase"], saved["step"], saved["trainer"]
 
+    def _check_own(self, saved: dict, file: RecipeFile) -> None:
+        """Refuse a checkpoint that another run has left."""
+        here = {
+            **json.loads(json.dumps(asdict(file.recipe))),
+            "precision": file.engine.precision,
+            "data": file.data,
+        }
+        for name, old, new in _differences(saved["settings"], here):
+            raise ConfigError(
+                f"{self.path} belongs to another run than the {NAME} beside "
+                f"it: {name} is {old} in the one and {new} in the other; put "
+                "the checkpoint of this run there, or name another folder."
+            )
+
+    def _tell_steps(
+        self, saved: dict, told: dict, file: RecipeFile | None
+    ) -> None:
+        """Let a resumed run's recipe file tell what was and will be done.
+
+        told: its content, made for the steps of this command alone.
+        """
+        number, old = saved["phase"], saved["settings"]["phases"]
+        new = told["recipe"]["phases"]
+        new[:number] = old[:number]
+        self.settings["phases"] = new
+        changed = saved["step"] > 0 and new[number] != old[number]
+        told["steps_changed"] = changed
+        if file is not None:
+            told["start"], told["start_weights"] = (
+                file.start,
+                file.start_weights,
+            )
+            told["steps_changed"] |= file.steps_changed
+
     def _compare(self, saved: dict) -> None:
-        """Refuse a checkpoint of other settings, but for more steps."""
+        """Refuse a checkpoint of other settings, but for the steps to do."""
         number, done = saved["phase"], saved["step"]
         for name, old, new in _differences(saved["settings"], self.settings):
-            if name.startswith("phases.") and name.endswith(FREE):
-                continue
             raise ConfigError(
                 f"{self.path} belongs to a run with other settings: {name} "
                 f"was {old}, and is {new} now; resume it with that, or name "
@@ -362,7 +402,10 @@ def _without_nan(content):
 
 
 def _differences(old, new, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the name and both values of each setting that differs."""
+    """Yield the name and both values of each setting that differs.
+
+    But for the numbers of steps.
+    """
     if isinstance(old, list) and isinstance(new, list):
         old, new = ({str(i): x for i, x in enumerate(y)} for y in (old, new))
     if not (isinstance(old, dict) and isinstance(new, dict)):
@@ -371,6 +414,8 @@ def _differences(old, new, name: str = "") -> Iterator[tuple[str, str, str]]:
         return
     for key in {**old, **new}:
         there = f"{name}.{key}" if name else key
+        if there.startswith("phases.") and there.endswith(FREE):
+            continue
         yield from _differences(old.get(key), new.get(key), there)
 
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from detr_lite.data.batch import Batch
 from detr_lite.detr import DETR, DetrOutput
-from detr_lite.inference.options import computing
+from detr_lite.inference.speed import computing
 from detr_lite.losses import DetectionLoss
 from detr_lite.matching import HungarianMatcher, matched
 from detr_lite.panoptic_detr import PanopticDETR

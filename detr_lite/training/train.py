@@ -35,11 +35,12 @@ from detr_lite.data.scenes import (
     SceneSplit,
 )
 from detr_lite.detr import DETR
+from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
-from detr_lite.inference.options import deterministic, device_named
+from detr_lite.inference.speed import deterministic
 from detr_lite.training.batches import (
     BatchOrder,
     Share,
@@ -48,7 +49,7 @@ from detr_lite.training.batches import (
     load_steps,
 )
 from detr_lite.training.phases import PhaseTrainer
-from detr_lite.training.recipe_files import recipe_json
+from detr_lite.training.recipe_json import recipe_json, weights_hash
 from detr_lite.training.recipes import TRAIN_COUNTS, Engine, Recipe
 from detr_lite.training.runs import Progress, Run, in_own_folder
 
@@ -91,7 +92,8 @@ def train(
         out: the folder; it must not hold a run, unless resume is True.
         resume: go on where the run in the folder stopped, with the same
             data, recipe, precision and as many processes.  The phase that
-            it stopped in and later ones may have more steps.
+            it stopped in and later ones may have another number of steps,
+            if it is more than are done; recipe.json then says so.
         watch: called with a Progress at each report, in the main process.
         log_every: steps between reports.
         evaluations: evaluations in each phase, the last at its end.
@@ -105,7 +107,18 @@ def train(
             recipe's configuration and the data's categories.
         device: "cpu", "cuda" or "mps" (default: a GPU if there is one).
     """
-    engine = engine or Engine()
+    engine = Engine() if engine is None else engine
+    for name, value, kind in (
+        ("recipe", recipe, Recipe),
+        ("engine", engine, Engine),
+        ("detector", detector, DETR),
+        ("start", start, PanopticModel),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(
+                f"{name} must be of the type {kind.__name__}, and is "
+                f"{type(value).__name__}; give another."
+            )
     with deterministic(engine.deterministic):
         return _train(
             recipe,
@@ -168,6 +181,7 @@ def _train(
         train_split,
         validation,
         None if report is None else report.source,
+        weights_hash(detector if start is None else start),
     )
     first_phase, first_step, state = run.start(model, resume, about)
     evaluation = None

@@ -18,6 +18,8 @@ from detr_lite.errors import WeightsError
 
 # Of DistributedDataParallel, of torch.compile, and of Lightning's modules.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
+# What a checkpoint of training has, and the original's has not.
+_UNFINISHED = {"settings", "trainer", "processes"}
 # How the files of torch.save, new and old, and of pickle begin.
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -80,6 +82,12 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     # What broken bytes make torch raise is not documented: anything.
     except Exception as error:
         raise _refused(path, str(error)) from error
+    if isinstance(content, dict) and content.keys() >= _UNFINISHED:
+        raise WeightsError(
+            f"{path} is a checkpoint of a training that has not finished; "
+            "finish it with `detr-lite train --resume`, and name the "
+            "model.safetensors of its folder."
+        )
     for key in ("model", "state_dict"):  # the original's, and Lightning's
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -104,8 +112,8 @@ def _refused(path: Path, reason: str) -> WeightsError:
     if named:
         return WeightsError(
             f"{path} is a pickle that calls {named[1]}, which may run any "
-            "code, so it was not loaded; get the weights as .safetensors or "
-            "as a bare state dict."
+            "code, or is cut off in that name, so it was not loaded; get the "
+            "weights as .safetensors or as a bare state dict."
         )
     return WeightsError(
         f"{path} is a pickle but not a whole file of tensors: it may be cut "

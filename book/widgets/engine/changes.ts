@@ -1,8 +1,14 @@
 // What a page may ask of the model besides its answer: to do without
 // something, or to make a mistake that real programs made.
 
-/** Parts that the model can be run without. */
-export type Missing = "encodings" | "res2" | "res3" | "res4";
+/** Levels of the pyramid that the mask head adds. */
+export type Level = "res2" | "res3" | "res4";
+
+/**
+ * Parts that the model can be run without: a level altogether, or only its
+ * detail, so that its mean over all places is added at each of them.
+ */
+export type Missing = "encodings" | Level | `${Level}_detail`;
 
 /** Mistakes in the model itself; names as in detr_lite.teaching.faults. */
 export type Mistake =

@@ -1,5 +1,6 @@
 // The mask head: an FPN-style CNN from attention maps to mask logits.
 
+import type { Level } from "./changes";
 import { add, convolution, convolve, groupNorm, linear, relu } from "./layers";
 import type { Network } from "./network";
 import type { Tensor } from "./tensor";
@@ -48,16 +49,26 @@ export function maskHead(
   return masks;
 }
 
-/** What a level of the pyramid adds: nothing if it is switched off. */
+/** What a level of the pyramid adds: its mean, or nothing, if it is off. */
 function level(
   net: Network,
-  name: "res2" | "res3" | "res4",
+  name: Level,
   adapter: string,
   features: Tensor,
 ): Tensor {
   const added = linear(net, adapter, features);
   if (net.changes.has(name)) added.data.fill(0);
+  if (net.changes.has(`${name}_detail`)) flatten(added);
   return added;
+}
+
+/** Replaces each channel by its mean over all places. */
+function flatten(x: Tensor): void {
+  const [channels, h, w] = x.shape;
+  for (let channel = 0; channel < channels; channel++) {
+    const { data } = x.part(channel);
+    data.fill(data.reduce((a, b) => a + b, 0) / (h * w));
+  }
 }
 
 /** One query's mask: its maps, enlarged with the backbone's help. */

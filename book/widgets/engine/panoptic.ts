@@ -14,6 +14,10 @@ export const USUAL: Ways = { mode: "union", minArea: 4 };
 export interface Panoptic {
   /** For each pixel the position of its segment in `kept`, or -1. */
   map: Int8Array;
+  /** The mask that wants each pixel most, before any is merged; or -1. */
+  owner: Int8Array;
+  /** The logits of each of `kept` that were compared, at each pixel. */
+  logits: Float32Array[];
   /** The pixels of each of `kept`; 0 for what was removed or merged. */
   areas: number[];
   /** What they were before anything was merged or removed. */
@@ -57,14 +61,16 @@ export function segmentsOf(
   let merge = true;
   let wanted: number[] | undefined;
   while (alive.length > 0) {
-    let map = argmax(large, alive);
-    wanted ??= areasOf(map, kept.length);
-    if (merge) map = map.map((position) => first[position]);
+    const owner = argmax(large, alive);
+    wanted ??= areasOf(owner, kept.length);
+    const map = merge ? owner.map((position) => first[position]) : owner;
     const areas = areasOf(map, kept.length);
     const left = alive.filter(
       (i) => areas[mode === "union" ? first[i] : i] > minArea,
     );
-    if (left.length === alive.length) return { map, areas, wanted, first };
+    if (left.length === alive.length) {
+      return { map, owner, logits: large, areas, wanted, first };
+    }
     alive = left; // and once more, without the tiny ones
     // The original forgets here that it merges.  A mask that was merged into
     // another has no pixel of its own, so it is gone by now.
@@ -72,7 +78,8 @@ export function segmentsOf(
   }
   const map = new Int8Array(pixels).fill(-1);
   const areas = kept.map(() => 0);
-  return { map, areas, wanted: wanted ?? [], first };
+  wanted ??= [];
+  return { map, owner: map, logits: large, areas, wanted, first };
 }
 
 /** For each pixel which of the masks alive has the largest logit. */

@@ -3,7 +3,7 @@
 // A mouse sees it while it hovers, the keyboard while the link has the focus.
 // A finger's first tap shows it, and the second follows the link.
 
-import { html } from "./dom";
+import { html } from "./parts/dom";
 
 const LINKS = 'a[href*="glossary.html#"], a[href*="notation.html#"]';
 const SOON = 120; // milliseconds that a mouse rests before it is shown

@@ -7,20 +7,20 @@ import { assign, assignGreedily } from "../engine/matching";
 import { panopticSegmentation } from "../engine/panoptic";
 import { panopticQuality } from "../engine/quality";
 import { Beach, ISTHING, NAMES } from "../engine/scenes";
-import { attention } from "./attention";
-import { beach } from "./beach";
-import { CLASS_COLORS } from "./colors";
-import { html } from "./dom";
-import { encoding } from "./encoding";
-import { Engine } from "./engine";
-import { fault } from "./fault";
-import { film } from "./film";
-import type { Live } from "./live";
-import { stages } from "./mask_stages";
-import { matching } from "./matching_game";
-import { panoptic } from "./panoptic_steps";
-import { quality } from "./quality_sandbox";
-import { queries } from "./queries";
+import { CLASS_COLORS } from "./parts/colors";
+import { html } from "./parts/dom";
+import { Engine } from "./parts/engine";
+import type { Live } from "./parts/live";
+import { attention } from "./widgets/attention";
+import { beach } from "./widgets/beach";
+import { encoding } from "./widgets/encoding";
+import { fault } from "./widgets/fault";
+import { film } from "./widgets/film";
+import { matching } from "./widgets/matching";
+import { panoptic } from "./widgets/panoptic";
+import { quality } from "./widgets/quality";
+import { queries } from "./widgets/queries";
+import { stages } from "./widgets/stages";
 
 // For the tests, and for whoever opens the console.
 const detrLite = {
@@ -97,14 +97,52 @@ function watch(): void {
     sight.observe(root);
   }
   addEventListener("hashchange", follow);
+  holdPlace();
+  // A link to the address that the page has already changes nothing by itself.
+  document.addEventListener("click", ({ target }) => {
+    const link = (target as Element).closest<HTMLAnchorElement>("a[href^='#']");
+    if (link?.hash && link.hash === location.hash) {
+      dispatchEvent(new HashChangeEvent("hashchange"));
+    }
+  });
   follow();
 }
 
 /** Scrolls to the widget that an address like #fault-memory_swapped means. */
 function follow(): void {
-  const [, wanted] = /^#(\w+)-/.exec(location.hash) ?? [];
-  if (wanted === undefined) return;
-  document.querySelector(`[data-widget=${wanted}]`)?.scrollIntoView();
+  meantWidget()?.scrollIntoView();
+}
+
+function meantWidget(): Element | null {
+  const [, wanted = ""] = /^#(\w+)-/.exec(location.hash) ?? [];
+  return document.querySelector(`[data-widget="${wanted}"]`);
+}
+
+/** Keeps the place that an address means in sight while widgets grow. */
+function holdPlace(): void {
+  const [visit] = performance.getEntriesByType("navigation");
+  // Whoever comes back is where they were, not where the address says.
+  let held = (visit as PerformanceNavigationTiming)?.type === "navigate";
+  const stay = () => {
+    if (!held || location.hash === "") return;
+    const id = decodeURIComponent(location.hash.slice(1));
+    const place = document.getElementById(id) ?? meantWidget();
+    place?.scrollIntoView({ behavior: "instant" });
+  };
+  const size = new ResizeObserver(stay);
+  for (const root of document.querySelectorAll(".dl-widget")) {
+    size.observe(root);
+  }
+  // What the reader does ends it, and a link to a place begins it anew.
+  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    addEventListener(kind, () => (held = false), { passive: true });
+  }
+  addEventListener("click", ({ target }) => {
+    if ((target as Element).closest("a[href*='#']") === null) return;
+    held = true;
+    // On the smooth way there a widget may grow, too.
+    addEventListener("scrollend", stay, { once: true });
+  });
 }
 
 if (document.readyState === "loading") {

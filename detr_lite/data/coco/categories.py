@@ -7,7 +7,7 @@ The original's labels are COCO's category ids themselves: 250 (boxes alone:
 import colorsys
 from functools import cache
 
-from detr_lite.data.categories import Categories, Category
+from detr_lite.data.categories import GRAY, Categories, Category
 
 # Ids 1 to 90 in order, - where COCO has no class.
 _THINGS = """
@@ -37,7 +37,6 @@ _STUFF = """
 199 wall-other-merged, 200 rug-merged
 """
 LAST_THING = 90
-UNUSED = "unused"
 
 
 def _words(text: str) -> list[str]:
@@ -84,20 +83,16 @@ def original_categories(count: int) -> Categories:
     called "unused 12"; nothing was trained to give it.
     """
     known = {c.id: c for c in coco_categories()}
-    gray = (128, 128, 128)
-    return Categories(
-        [
-            known.get(i) or Category(i, f"{UNUSED} {i}", i <= LAST_THING, gray)
-            for i in range(count)
-        ]
-    )
+    return Categories([known.get(i) or _unused(i) for i in range(count)])
+
+
+def _unused(number: int) -> Category:
+    return Category(number, f"unused {number}", number <= LAST_THING, GRAY)
 
 
 def used(categories: Categories) -> Categories:
-    """Return the classes that are some: without those called unused."""
-    return Categories(
-        [c for c in categories if not c.name.startswith(f"{UNUSED} ")]
-    )
+    """Return the classes that are some: without the original's gaps."""
+    return Categories([c for c in categories if c != _unused(c.id)])
 
 
 def numbered_categories(count: int) -> Categories:

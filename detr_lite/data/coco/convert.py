@@ -15,7 +15,12 @@ import torch
 from pydantic import AfterValidator, ValidationError
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.coco.outlines import mask_of_polygons, mask_of_runs
+from detr_lite.data.coco.format import is_file, leads_out
+from detr_lite.data.coco.outlines import (
+    checked_runs,
+    mask_of,
+    runs_of_polygons,
+)
 from detr_lite.data.coco.writer import PanopticWriter
 from detr_lite.data.images import images_in, open_image, read_image
 from detr_lite.errors import ConfigError, DataError, ImageError, Problems
@@ -75,7 +80,8 @@ def convert(
             None: there are no things, and each image of the folder counts.
         semantic: a folder of label images, <stem>.png for each image: one
             byte (or 16 bits) a pixel, the category id; ids that are no
-            stuff class count as void.  None: there is no stuff.
+            stuff class count as void, but not all of all images.  None:
+            there is no stuff.
         images: the folder of the images.
         classes: a JSON list of the categories: id, name, isthing, color.
         out: the folder to make.
@@ -91,37 +97,59 @@ def convert(
         )
     classes, images = Path(classes), Path(images)
     categories = Categories.read(read_json(classes), str(classes))
+    if not images.is_dir():
+        raise DataError(
+            f"There is no folder {images}; name that of the images."
+        )
     problems: list[str] = []
+    entries: list[_Entry] = []
+    things: dict[str, list[Instance]] = {}
     if instances is None:
-        source, found = images, images_in(images)
-        entries = [_Entry(n, p.name) for n, p in enumerate(found, 1)]
-        things = {}
+        source = images
+        for number, path in enumerate(images_in(images), 1):
+            with _collected(problems):
+                raw = {"id": number, "file_name": path.name}
+                entries.append(_checked(_Entry, raw, str(path)))
     else:
         source = Path(instances)
         entries, things = _read(source, categories, problems)
     with staged(out, "convert", new=True) as stage:
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
+        ids = [c.id for c in categories if not c.isthing]
+        empty = semantic is not None
         for entry in progress(entries):
             path = located(images, entry.file_name)
             with _collected(problems):
+                if not is_file(path):
+                    raise DataError(
+                        f"{source} lists {entry.file_name}, but there is no "
+                        f"file {path}; add it or remove its entry."
+                    )
                 height, width = read_image(path).shape[1:]
                 size = (height, width)
                 _compare(entry, size, path, source)
-                stuff = np.full(size, -1)
+                stuff = np.full(size, -1, np.int32)
                 if semantic is not None:
                     labels = Path(semantic) / f"{path.stem}.png"
                     stuff = _labels(labels, size)
-                masks = []
+                    empty = empty and not np.isin(stuff, ids).any()
+                outlines = []
                 for thing in things.get(str(entry.id), []):
                     with _collected(problems):
-                        masks.append((_mask(thing, size, source), thing))
-                segments = merge(stuff, masks, categories)
+                        outlines.append((_runs(thing, size, source), thing))
+                segments = merge(stuff, outlines, categories)
                 writer.add(entry.id, path.stem, *segments, path.name)
-                copy = stage / "images" / path.name
-                copy.write_bytes(path.read_bytes())
+                with open_image(path):
+                    content = path.read_bytes()
+                (stage / "images" / path.name).write_bytes(content)
         if problems:
             raise Problems(problems)
+        if empty:
+            raise DataError(
+                f"No label image in {semantic} has a pixel of a stuff class "
+                f"of {classes}; its numbers must be their ids."
+            )
         writer.close()
     return len(entries)
 
@@ -130,11 +158,14 @@ def located(images: Path, file_name: str) -> Path:
     """Return the path of an image that an export names.
 
     Labeling tools put folders of their own before the name, of any system;
-    where no such file is, the name alone counts.
+    where no such file is, the name alone counts.  No name leads out of the
+    folder of the images.
     """
     path = images / file_name
+    if not leads_out(file_name) and is_file(path):
+        return path
     # Windows separates by both kinds of slashes.
-    return path if path.is_file() else images / PureWindowsPath(file_name).name
+    return images / PureWindowsPath(file_name).name
 
 
 def _compare(
@@ -227,7 +258,7 @@ def merge(
     """Return an image's id map, and of each segment its label and the rest.
 
     stuff: (H, W) category ids, -1 where there is none; things: its
-    instances, each after its (H, W) bool mask.  Instances that others cover
+    instances, each after its run lengths.  Instances that others cover
     wholly are left out.
     """
     id_map = np.zeros(stuff.shape, np.int32)
@@ -244,21 +275,24 @@ def merge(
         if not category.isthing and where.any():
             draw(where, label, 0)
     # Crowds are loose outlines: at the very bottom.
-    things = sorted(things, key=lambda m: (not m[1].iscrowd, -m[0].sum()))
-    for mask, thing in things:
+    things = sorted(
+        things, key=lambda t: (not t[1].iscrowd, -t[0][1::2].sum())
+    )
+    for runs, thing in things:
+        mask = mask_of(runs, stuff.shape)
         draw(mask, categories.label(thing.category_id), int(thing.iscrowd))
     seen = set(np.unique(id_map).tolist())
     labels = {n: label for n, label in labels.items() if n in seen}
     return torch.from_numpy(id_map), labels, more
 
 
-def _mask(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
-    """Return an instance's (H, W) bool mask."""
+def _runs(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
+    """Return an instance's run lengths."""
     shape = thing.segmentation
     try:
         if isinstance(shape, list):
-            return mask_of_polygons(shape, size)
-        return mask_of_runs(shape, size)
+            return runs_of_polygons(shape, size)
+        return checked_runs(shape, size)
     except ValueError as error:
         raise DataError(
             f"{source}: the outline of annotation {thing.id} cannot "
@@ -269,12 +303,15 @@ def _mask(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
 def _labels(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Return a label image, (H, W) category ids."""
     with open_image(path) as image:
-        if image.mode not in ("L", "P", "I;16", "I"):
+        if image.mode not in ("1", "L", "P", "I;16", "I"):
             raise ImageError(
                 f"{path} is an image in colors (mode {image.mode}); a label "
                 "image holds one number a pixel, the category id."
             )
-        labels = np.array(image).astype(np.int64)
+        # Pillow spreads 2 and 4 bits of gray, L;2 and L;4, over 0 to 255.
+        stored = str(getattr(image, "tile", ""))
+        step = 85 if "'L;2'" in stored else 17 if "'L;4'" in stored else 1
+        labels = np.array(image).astype(np.int32) // step
     if labels.shape != size:
         raise ImageError(
             f"{path} has {labels.shape[1]} x {labels.shape[0]} pixels but "

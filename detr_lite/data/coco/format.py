@@ -18,6 +18,7 @@ from detr_lite.data.categories import Categories
 from detr_lite.data.images import open_image, read_image, read_orientation
 from detr_lite.data.sample import Sample
 from detr_lite.errors import DataError, ImageError
+from detr_lite.files.output import expanded
 from detr_lite.files.records import (
     CategoryId,
     Flag,
@@ -64,7 +65,7 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
     annotations/panoptic_val2017/ and val2017/; a folder with one split
     needs no name of it.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}; make one with "
@@ -97,7 +98,7 @@ def find_files(folder: str | Path, split: str | None = None) -> Files:
 
 def splits_in(folder: str | Path) -> list[str]:
     """Return the names of the splits of a folder in COCO's own layout."""
-    found = Path(folder).expanduser().glob("annotations/panoptic_*.json")
+    found = expanded(folder).glob("annotations/panoptic_*.json")
     return sorted(path.stem.removeprefix("panoptic_") for path in found)
 
 
@@ -275,14 +276,28 @@ def _missing_files(
 ) -> Iterator[str]:
     wanted = image.file_name, annotation.file_name
     for file, folder, names in zip(wanted, files[1:], there, strict=True):
-        if file not in names and not _is_file(folder / file):
+        if file in names:
+            continue
+        if leads_out(file):
+            yield (
+                f"{files.annotations} lists {file}, which leads out of "
+                f"{folder}; name a file in it."
+            )
+        elif not is_file(folder / file):
             yield (
                 f"{folder / file} is missing, though {files.annotations} "
                 "lists it; add the file or remove its entry."
             )
 
 
-def _is_file(path: Path) -> bool:
+def leads_out(file_name: str) -> bool:
+    """Return whether a name in a data set may leave the folder it is for."""
+    path = Path(file_name)
+    return bool(path.anchor) or ".." in path.parts
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file, whatever the path is."""
     try:
         return path.is_file()
     except OSError:  # such as a name that is too long for any file
@@ -312,10 +327,9 @@ def ids_to_rgb(id_map: Tensor) -> np.ndarray:
 
     id_map: (H, W) integers below 2^24.  Returns (H, W, 3) uint8.
     """
-    ids = id_map.numpy().astype(np.int64)
-    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(
-        np.uint8
-    )
+    # The lowest three of a number's four bytes; red is the lowest.
+    numbers = np.ascontiguousarray(id_map.numpy(), "<i4")
+    return numbers[..., None].view(np.uint8)[..., :3].copy()
 
 
 def rgb_to_ids(rgb: np.ndarray) -> Tensor:

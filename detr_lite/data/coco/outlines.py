@@ -1,5 +1,9 @@
 """Outlines of COCO's instances, polygons or run lengths, as masks.
 
+Run lengths go down the columns of an image, the first of them outside.  They
+take little room, and their sum says how large an instance is; so masks are
+made of them one at a time.
+
 All numbers are looked at before anything is made of them: the C code of
 pycocotools takes what it is given, and ends in a crash or in all memory
 used, or gives what lay in memory where runs end too early.
@@ -7,6 +11,7 @@ used, or gives what lay in memory where runs end too early.
 
 import warnings
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +19,15 @@ import numpy as np
 LONGEST = 200
 
 
-def mask_of_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
-    """Return what lies in any of the polygons, (H, W) bool.
+def mask_of(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the mask of run lengths, (H, W) bool."""
+    height, width = size
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def runs_of_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
+    """Return the run lengths of what lies in any of the polygons.
 
     polygons: x, y, x, y, ... each, in pixels; size: (H, W) of the image.
     A polygon may leave the image, but not by more than the image's size.
@@ -31,8 +43,8 @@ def mask_of_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
         _check_polygon(polygon, size)
     with warnings.catch_warnings():  # its C code is older than numpy 2
         warnings.simplefilter("ignore", DeprecationWarning)
-        runs = coder.merge(coder.frPyObjects(polygons, *size))
-        return coder.decode(runs).astype(bool)
+        runs: Any = coder.merge(coder.frPyObjects(polygons, *size))
+    return np.array(_runs_of_text(runs["counts"].decode()))
 
 
 def _is_short(polygon) -> bool:
@@ -69,12 +81,11 @@ def _check_polygon(polygon, size: tuple[int, int]) -> None:
         )
 
 
-def mask_of_runs(shape: dict, size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of run lengths, (H, W) bool.
+def checked_runs(shape: dict, size: tuple[int, int]) -> np.ndarray:
+    """Return the run lengths of an instance that has such.
 
-    shape: COCO's "counts", a list or a text, and "size"; the runs go down
-    the columns, the first of them outside.  size: (H, W) of the image.
-    ValueError says what is wrong, as the middle of a sentence.
+    shape: COCO's "counts", a list or a text, and "size"; size: (H, W) of
+    the image.  ValueError says what is wrong, as the middle of a sentence.
     """
     height, width = size
     if shape.get("size") != [height, width]:
@@ -95,8 +106,7 @@ def mask_of_runs(shape: dict, size: tuple[int, int]) -> np.ndarray:
             f"its run lengths add up to {sum(runs)}, but its image has "
             f"{height * width} pixels"
         )
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
+    return np.array(runs)
 
 
 def _runs_of_text(text: str) -> list[int]:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -163,20 +165,39 @@ def box(
         label(axis, x0, y0, name, ha="left")
 
 
+class _Label(Text):
+    """A text that moves into its panel when it would cross the border."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        if self.axes is not None:
+            panel = self.axes.bbox
+            text = self.get_window_extent(renderer).padded(2)  # pixels
+            right = max(panel.x0 - text.x0, 0) + min(panel.x1 - text.x1, 0)
+            up = max(panel.y0 - text.y0, 0) + min(panel.y1 - text.y1, 0)
+            to_pixels = self.axes.transData
+            x, y = to_pixels.transform(self.get_position())
+            x, y = to_pixels.inverted().transform((x + right, y + up))
+            self.set_position((x, y))
+        super().draw(renderer)
+
+
 def label(
     axis: Axes, x: float, y: float, text: str, ha: str = "center"
 ) -> None:
     """Write white on black at a point of an image, inside the panel."""
-    axis.text(
-        x,
-        y,
-        text,
-        ha=ha,
-        va="center",
-        color="white",
-        fontsize=8.5,
-        clip_on=True,
-        bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.2},
+    axis.add_artist(
+        _Label(
+            x,
+            y,
+            text,
+            transform=axis.transData,
+            ha=ha,
+            va="center",
+            color="white",
+            fontsize=8.5,
+            clip_on=True,
+            bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.2},
+        )
     )
 
 

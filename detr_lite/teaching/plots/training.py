@@ -42,7 +42,7 @@ def curves_figure(log: Sequence[dict]) -> Figure:
     log: the lines of log.jsonl, or as many as there are so far.
     """
     phases = list(dict.fromkeys(line["phase"] for line in log))
-    figure = book_figure(3.2)
+    figure = book_figure(2.7)
     *panels, last = figure.subplots(1, len(phases) + 1)
     before = 0
     for axis, phase in zip(panels, phases, strict=True):
@@ -142,7 +142,7 @@ def ablations_figure(
             names.append(kind)
         lines.append(row)
         names.append(row[1])
-    figure = book_figure(0.27 * len(lines) + 0.8)
+    figure = book_figure(0.235 * len(lines) + 0.75)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (key, title, column) in zip(
         axes, (("pq", "PQ", 2), ("box_ap", "box AP", 3)), strict=True

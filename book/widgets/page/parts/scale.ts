@@ -1,0 +1,30 @@
+// The color scale of a map.
+
+import { css, heat } from "./colors";
+import { html } from "./dom";
+
+/** The color scale, from 0 to the largest value. */
+export class Scale {
+  readonly root: HTMLElement;
+  private readonly bar = html("span", { class: "dl-bar" });
+  private readonly top = html("span");
+
+  constructor() {
+    this.root = html(
+      "div",
+      { class: "dl-scale", "aria-hidden": "true" },
+      html("span", {}, "0"),
+      this.bar,
+      this.top,
+    );
+  }
+
+  /** most: the largest value; gamma: the power that makes faint ones bright. */
+  show(most: number, gamma: number): void {
+    const stops = Array.from({ length: 17 }, (_, i) =>
+      css(heat((i / 16) ** gamma)),
+    );
+    this.bar.style.background = `linear-gradient(90deg, ${stops.join()})`;
+    this.top.textContent = String(Number(most.toPrecision(2)));
+  }
+}

@@ -1,0 +1,38 @@
+// The front page: move things on the beach.
+
+import { AnswerView } from "../parts/answer_view";
+import { Chips, Report } from "../parts/chips";
+import { html } from "../parts/dom";
+import { clock, figure, nextScene } from "../parts/figure";
+import { Live } from "../parts/live";
+import { SceneView } from "../parts/scene_view";
+import { StageStrip, WANTED } from "./beach_strip";
+import { tools } from "./beach_tools";
+
+const STAGES =
+  "What is chosen, in the five stages: 1. the positions that are similar to " +
+  "where it is; 2. its query; 3. where each head looks, and all of them in " +
+  "the middle; 4. its mask, drawn in steps from coarse to fine; 5. the pixels " +
+  "that it gets.";
+
+/** Builds the widget. */
+export function beach(root: HTMLElement, scene: number): Live {
+  const live = new Live(scene, WANTED);
+  const view = new SceneView(live);
+  const answer = new AnswerView(live);
+  root.replaceChildren(
+    html(
+      "div",
+      { class: "dl-pair" },
+      figure(view.root, "Drag a thing, or the horizon.", nextScene(live)),
+      figure(answer.root, "What the model finds.", clock(live)),
+    ),
+    tools(live, view),
+    new Chips(live).root,
+    html("p", { class: "dl-words" }, STAGES),
+    new StageStrip(live).root,
+    new Report(live).root,
+  );
+  view.pick(live.beach.things[0]);
+  return live;
+}
