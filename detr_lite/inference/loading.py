@@ -18,6 +18,7 @@ from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.categories import numbered_categories
 from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError, WeightsError
+from detr_lite.files.output import expanded
 from detr_lite.files.records import checked_text, said
 from detr_lite.inference.model import (
     DetectionModel,
@@ -166,7 +167,7 @@ def _find(source: str) -> tuple[Path, bool | None]:
     known = source_named(source)
     if known is not None:
         return source_file(known), known.dilate_res5
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists():
         raise WeightsError(
             f"{source} is neither a file nor a known model "

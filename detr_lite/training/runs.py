@@ -23,6 +23,7 @@ from detr_lite.errors import ConfigError, DataError
 from detr_lite.files.output import (
     cannot_write,
     entered,
+    expanded,
     staged,
     staged_file,
 )
@@ -41,7 +42,7 @@ def in_own_folder(train: Callable) -> Callable:
 
     @functools.wraps(train)
     def run(recipe, train_split, validation, out, *args, **options):
-        out = Path(out).expanduser()
+        out = expanded(out)
         know = options.get("resume") and (out / CHECKPOINT).exists()
         folder = contextlib.nullcontext()
         if os.environ.get("RANK", "0") == "0":

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from detr_lite.errors import WeightsError
+from detr_lite.files.output import expanded
 
 # Of DistributedDataParallel, of torch.compile, and of Lightning's modules.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
@@ -36,7 +37,7 @@ def read_checkpoint(
     all names is taken off.  The content of the file counts, not its suffix.
     WeightsError says why it is refused.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; name a file in it.")
     try:
