@@ -195,9 +195,11 @@ def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
 
 # A command, twice, that says when it has written an image, and then waits.
 SLOWLY = """
-import sys, time
+import signal, sys, time
 from PIL import Image
 from detr_lite.cli.main import main
+# What runs in a shell's background begins with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 save = Image.Image.save
 def slowly(*args, **options):
     save(*args, **options)
