@@ -310,7 +310,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Refuse what is no share of certainty, 0 to 1."""
+    """Refuse a threshold that is not from 0 to 1; None is the model's own."""
     if threshold is None:
         return
     if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
