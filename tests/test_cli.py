@@ -670,7 +670,9 @@ def test_train_refuses_what_cannot_be(capsys, tiny_preset, trained):
     before = contents(out)
     capsys.readouterr()
     assert main(["train", "--out", str(out)]) == 1
-    assert "already holds a run" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "already holds a run" in said.err
+    assert not said.out  # not even what it would take
     assert contents(out) == before
     assert main(["train", "--out", "other", "--resume"]) == 1
     assert "no unfinished run" in capsys.readouterr().err

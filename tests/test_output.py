@@ -76,6 +76,23 @@ def test_a_full_disk_is_said_with_the_place(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("write", [staged, staged_file])
+def test_an_error_of_another_file_is_not_said_of_the_place(tmp_path, write):
+    """What a command reads meanwhile may fail, too."""
+    with pytest.raises(FileNotFoundError) as caught, write(tmp_path / "out"):
+        (tmp_path / "input.png").read_bytes()
+    assert Path(caught.value.filename).name == "input.png"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_stage_is_said_of_the_place(tmp_path):
+    with (
+        pytest.raises(OutputError, match="out cannot be written"),
+        staged(tmp_path / "out") as stage,
+    ):
+        (stage / "none" / "a.txt").write_text("a")
+
+
 def test_one_file_appears_when_it_is_whole(tmp_path):
     path = tmp_path / "a" / "one.txt"
     with staged_file(path) as part:
@@ -134,6 +151,16 @@ def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path, old):
     assert link.is_symlink()
     assert target.read_text() == "new"
     assert names(tmp_path) == ["a.json", "link.json", "there"]
+
+
+def test_links_that_lead_round_are_refused(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.symlink_to(b)
+    b.symlink_to(a)
+    with pytest.raises(OutputError, match="leads back"), staged_file(a):
+        pass
+    assert a.is_symlink()
+    assert b.is_symlink()
 
 
 def test_a_folder_that_others_remove_is_made_again(tmp_path, monkeypatch):

@@ -142,10 +142,14 @@ def run(args) -> None:
     from detr_lite.devices import device_named
     from detr_lite.training.estimate import estimate, objections
     from detr_lite.training.recipes import describe
+    from detr_lite.training.runs import check_no_run
     from detr_lite.training.train import ProgressBar, train
 
     _check_data(args)
-    device = device_named(args.device)  # before thousands of scenes are drawn
+    # Before thousands of scenes are drawn.
+    device = device_named(args.device)
+    if not args.resume:
+        check_no_run(Path(args.out))
     file = _file_of_a_run(args) if args.recipe else None
     engine = _engine(args, file)
     recipe, start, *splits = _recipe_and_data(args, file)

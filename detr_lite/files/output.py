@@ -124,6 +124,8 @@ def staged(
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 source.replace(goal)
         except OSError as error:
+            if _elsewhere(error, folder):
+                raise
             raise cannot_write(folder, error) from error
         finally:
             shutil.rmtree(stage, ignore_errors=True)
@@ -196,6 +198,11 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     path = expanded(path)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise OutputError(
+                f"{path} is a link that leads back to itself; name another "
+                "place."
+            )
     part = path.with_name(f"{PART}{path.name}")
     if path.exists() and not path.is_file():  # such as a device
         raise OutputError(
@@ -207,10 +214,20 @@ def staged_file(path: str | Path) -> Iterator[Path]:
             yield part
             part.replace(path)
         except OSError as error:
+            if _elsewhere(error, path, part):
+                raise
             raise cannot_write(path, error) from error
         finally:
             with suppress(OSError):
                 part.unlink()
+
+
+def _elsewhere(error: OSError, *places: Path) -> bool:
+    """Return whether an error is of a file that lies in none of the places."""
+    if not isinstance(error.filename, str | bytes):  # such as of a full disk
+        return False
+    path = Path(os.fsdecode(error.filename)).absolute()
+    return not any(path.is_relative_to(p.absolute()) for p in places)
 
 
 @contextmanager

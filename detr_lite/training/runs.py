@@ -22,6 +22,7 @@ from torch import Tensor
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.files.output import (
     cannot_write,
+    check_folder,
     entered,
     expanded,
     staged,
@@ -66,6 +67,7 @@ def in_own_folder(train: Callable) -> Callable:
 
 
 CHECKPOINT = "checkpoint.pt"
+MODEL = "model.safetensors"
 FREE = (".steps", ".warmup")  # of a phase, what may change on the way
 # What a checkpoint holds.
 KEYS = {
@@ -78,6 +80,19 @@ KEYS = {
     "processes",
     "log",
 }
+
+
+def check_no_run(out: Path) -> None:
+    """Refuse a folder in which no new run can begin.
+
+    OutputError: it holds what training has not written; ConfigError: a run.
+    """
+    check_folder(out, "train")
+    if (out / CHECKPOINT).exists() or (out / MODEL).exists():
+        raise ConfigError(
+            f"{out} already holds a run; go on with it by --resume or name "
+            "another folder."
+        )
 
 
 @dataclass(frozen=True)
@@ -154,11 +169,7 @@ class Run:
         }
         if resume:
             return self._resume(model, told)
-        if self.path.exists() or (self.out / "model.safetensors").exists():
-            raise ConfigError(
-                f"{self.out} already holds a run; go on with it by --resume "
-                "or name another folder."
-            )
+        check_no_run(self.out)
         self.accelerator.wait_for_everyone()  # all have looked
         if self.main:
             with staged(self.out) as stage:
@@ -388,7 +399,7 @@ class Run:
         if not self.main:
             return
         with staged(self.out) as stage:
-            save_model(model, stage / "model.safetensors")
+            save_model(model, stage / MODEL)
             figures = json.dumps(_without_nan(asdict(evaluation)), indent=1)
             (stage / "metrics.json").write_text(figures + "\n")
         with contextlib.suppress(OSError):
