@@ -12,7 +12,9 @@ import pytest
 import torch
 from support import CONFIG, randomized
 
+from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
+from detr_lite.data.subsets import Part
 from detr_lite.inference.model import build_model
 
 # The same examples on every run, and no limit on the time of one; `make
@@ -117,3 +119,12 @@ def sure_model(tiny_model):
 def scenes(_cache):
     """Eight scenes."""
     return SceneSplit(7, 8)
+
+
+@pytest.fixture
+def data(scenes, tmp_path):
+    """Four scenes as a data set on disk, the folder `beach`."""
+    path = tmp_path / "beach"
+    path.mkdir()
+    write_split(Part(scenes, range(4)), path)
+    return path

@@ -1,5 +1,6 @@
 """Helpers that several test files import."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -187,3 +188,12 @@ def joined(targets) -> Targets:
         id_maps=pad_to_largest([m for t in targets for m in t.id_maps]),
         counts=counts,
     )
+
+
+def edited(folder, change):
+    """Change the JSON of a split on disk; return its folder."""
+    path = folder / "panoptic.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return folder

@@ -1,33 +1,19 @@
 """Checking a data set: all problems at once, and what it consists of."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
+from support import edited
 
 from detr_lite.cli.main import main
 from detr_lite.data.coco.check import check_folder
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
-from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
 
 
 @pytest.fixture
-def folder(scenes, tmp_path):
-    """Four scenes as a data set on disk."""
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, range(4)), path)
-    return path
-
-
-def edited(folder, change):
-    path = folder / "panoptic.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+def folder(data):
+    return data
 
 
 def painted(folder, rows, columns, color, name="000000.png"):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support import TWO_CLASSES
+from support import TWO_CLASSES, edited
 
 from detr_lite.data.batch import make_targets
 from detr_lite.data.coco.check import check_folder
@@ -42,15 +42,6 @@ def folder(scenes, tmp_path):
     path.mkdir()
     write_split(Part(scenes, [0, 1]), path)
     return path
-
-
-def edited(folder, change):
-    """Change the JSON in place."""
-    path = folder / "panoptic.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-    return folder
 
 
 def refused(folder, *words, read=False):

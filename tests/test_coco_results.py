@@ -13,10 +13,8 @@ from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.coco.writer import (
     PanopticWriter,
     SubmissionWriter,
-    write_split,
 )
 from detr_lite.data.scenes import SCENE_CATEGORIES
-from detr_lite.data.subsets import Part
 from detr_lite.errors import DataError
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.panoptic import Panoptic, Segment
@@ -61,15 +59,6 @@ def pq_by_definition(truth, found):
                 table[m["category_id"]][2] += 1
     rows = [r for r in table.values() if sum(r[1:])]
     return np.mean([iou / (tp + (fp + fn) / 2) for iou, tp, fp, fn in rows])
-
-
-@pytest.fixture
-def data(scenes, tmp_path):
-    """Four scenes on disk."""
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, range(4)), path)
-    return path
 
 
 def test_what_is_saved_gives_the_pq_that_is_printed(data, tmp_path, capsys):

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, same_weights
+from support import CONFIG, TINY, edited, same_weights
 from torch.utils.data import _utils
 
 from detr_lite.cli.main import main
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError, DataError, OutputError
@@ -79,22 +78,6 @@ def begun(stopped_once, tmp_path):
     return shutil.copytree(stopped_once, tmp_path / "begun")
 
 
-@pytest.fixture
-def data(scenes, tmp_path):
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, range(4)), path)
-    return path
-
-
-def edited(folder, change):
-    path = folder / "panoptic.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-    return CocoPanoptic.from_folder(folder)
-
-
 def refused(out, split, *words, error=ConfigError, **options):
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     with pytest.raises(error) as caught:
@@ -111,7 +94,8 @@ def test_classes_in_another_order_cannot_be_resumed(data, tmp_path):
     """Label 0 would mean another class than it did before."""
     out = tmp_path / "run"
     stopped(out, CocoPanoptic.from_folder(data))
-    other = edited(data, lambda c: c["categories"].reverse())
+    edited(data, lambda c: c["categories"].reverse())
+    other = CocoPanoptic.from_folder(data)
     refused(out, other, "data.training", "other settings", resume=True)
 
 

@@ -8,52 +8,17 @@ import pytest
 import torch
 from safetensors import safe_open
 from support import CONFIG, randomized, same_weights
-from transformers import (
-    DetrConfig,
-    DetrForObjectDetection,
-    DetrForSegmentation,
-    ResNetConfig,
-)
+from transformers import DetrForObjectDetection, DetrForSegmentation
+from transformers_pair import SMALL, their_config
 
 from detr_lite.data.coco.categories import numbered_categories
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.errors import OutputError, WeightsError
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model
-from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.weights import inferred_config
 from detr_lite.weights.writing import save_model
-
-SMALL = ModelConfig(
-    num_classes=5,
-    depths=(1, 2, 1, 1),
-    resnet_width=16,
-    width=128,
-    heads=8,
-    encoder_layers=2,
-    decoder_layers=3,
-    feedforward=64,
-    num_queries=7,
-    context=128,
-)
-THEIRS = DetrConfig(
-    use_timm_backbone=False,
-    backbone_config=ResNetConfig(
-        embedding_size=16,
-        hidden_sizes=[64, 128, 256, 512],
-        depths=[1, 2, 1, 1],
-        layer_type="bottleneck",
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    ),
-    num_labels=5,
-    d_model=128,
-    encoder_layers=2,
-    decoder_layers=3,
-    encoder_ffn_dim=64,
-    decoder_ffn_dim=64,
-    num_queries=7,
-)
 
 
 def small(masks):
@@ -73,7 +38,7 @@ def theirs(ours, tmp_path):
     save_model(
         ours, folder / "model.safetensors", "transformers", own_resnet=True
     )
-    THEIRS.save_pretrained(folder)
+    their_config(SMALL).save_pretrained(folder)
     kind = DetrForSegmentation if ours.config.masks else DetrForObjectDetection
     model, info = kind.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values()), info  # nothing missing, nothing left over

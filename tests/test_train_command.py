@@ -28,14 +28,6 @@ def start(sure_model, tmp_path):
     return path
 
 
-@pytest.fixture
-def data(scenes, tmp_path):
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1, 2, 3]), path)
-    return path
-
-
 def command(*arguments):
     return main(["train", *map(str, arguments)])
 
