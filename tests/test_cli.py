@@ -398,7 +398,10 @@ def test_predict_takes_pictures_of_any_size(data, model_file):
         assert panoptic.size == (250, 70)
 
 
-def test_predict_finds_less_at_a_higher_threshold(data, model_file):
+def test_predict_finds_less_at_a_higher_threshold(data, tiny_model):
+    """0 is a threshold, too: the file's own is 1, at which nothing is kept."""
+    tiny_model.threshold = 1.0
+    save_model(tiny_model, model_file := Path("nothing.safetensors"))
     picture = data / "images/000000.png"
     for threshold, count in ((0, None), (1, 0)):
         out = f"found{threshold}"

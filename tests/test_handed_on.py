@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import CONFIG, TWO_CLASSES, randomized
+from support import CONFIG, TINY, TWO_CLASSES, randomized
 from torch import nn
 
 from detr_lite.boxes import xyxy_to_cxcywh
@@ -32,8 +32,13 @@ from detr_lite.inference.results import Prediction
 from detr_lite.panoptic import Segment
 from detr_lite.teaching.exercises import check
 from detr_lite.training import train as training
+from detr_lite.training.batches import BatchOrder
 from detr_lite.training.recipes import PRESETS, Phase
-from detr_lite.transformer import EncoderLayer, MultiHeadAttention
+from detr_lite.transformer import (
+    DecoderLayer,
+    EncoderLayer,
+    MultiHeadAttention,
+)
 from detr_lite.weights import catalog
 from detr_lite.weights.writing import save_model
 
@@ -363,20 +368,61 @@ def test_dropout_is_alive_within_attention():
     assert torch.equal(attention(x, x, x), attention(x, x, x))
 
 
-def test_dropout_is_alive_within_the_feed_forward():
+@pytest.mark.parametrize("kind", [EncoderLayer, DecoderLayer])
+def test_dropout_is_alive_within_the_feed_forward(kind):
     """Half of what lies between its two layers is 0, though all was more."""
     torch.manual_seed(0)
-    layer = EncoderLayer(16, 4, 512, dropout=0.5)
+    layer = kind(16, 4, 512, dropout=0.5)
     nn.init.constant_(layer.linear1.bias, 100.0)
     seen = []
     layer.linear2.register_forward_pre_hook(
         lambda module, inputs: seen.append((inputs[0] == 0).float().mean())
     )
     x = torch.randn(1, 9, 16)
-    layer(x, torch.zeros_like(x), None)
-    layer.eval()(x, torch.zeros_like(x), None)
+    run_layer(layer, x)
+    run_layer(layer.eval(), x)
     assert seen[0] == pytest.approx(0.5, abs=0.05)
     assert seen[1] == 0
+
+
+@pytest.mark.parametrize("kind", [EncoderLayer, DecoderLayer])
+def test_all_that_a_layer_adds_can_be_dropped(kind):
+    """What is left then is its input, normalized again and again."""
+    layer = kind(16, 4, 32, dropout=0.5)
+    layer.dropout.p = 1.0
+    x = expected = torch.randn(1, 9, 16)
+    for norm in (m for m in layer.children() if isinstance(m, nn.LayerNorm)):
+        expected = norm(expected)
+    torch.testing.assert_close(run_layer(layer, x), expected)
+
+
+def run_layer(layer, x):
+    """Run a layer in which positions are 0, and the image is the input."""
+    zero = torch.zeros_like(x)
+    others = (x, zero) if isinstance(layer, DecoderLayer) else ()
+    return layer(x, zero, *others, None)
+
+
+@pytest.mark.parametrize("field", ["augment", "by_shape", "exact_padding"])
+@pytest.mark.parametrize("asked", [True, False])
+def test_train_takes_images_as_the_recipe_says(
+    scenes, tmp_path, monkeypatch, tiny_model, field, asked
+):
+    found = {}
+
+    class Order(BatchOrder):
+        def __init__(self, *given):
+            found["augment"] = isinstance(given[3], TrainTransform)
+            found["by_shape"], found["exact_padding"] = given[4:6]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "BatchOrder", Order)
+    recipe = replace(TINY, phases=TINY.phases[1:2], **{field: asked})
+    with pytest.raises(KeyboardInterrupt):
+        training.train(
+            recipe, scenes, scenes, tmp_path / "run", start=tiny_model
+        )
+    assert found[field] is asked
 
 
 def test_a_shipped_file_that_was_changed_is_refused(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def whole(_cache, tmp_path_factory):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["seconds", "checkpoint"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(7))
 def test_a_run_killed_again_and_again_ends_at_the_same_weights(
     whole, tmp_path, tally, workers, kind, seed
 ):

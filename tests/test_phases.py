@@ -54,10 +54,26 @@ class Seen:
         return self.matcher(logits, boxes, targets)
 
 
+class Heard:
+    """Keeps the types of the floats that a loss is given."""
+
+    def __init__(self, loss, types):
+        self.loss, self.types = loss, types
+
+    def __call__(self, *given):
+        floats = [x for x in given if isinstance(x, torch.Tensor)]
+        self.types |= {x.dtype for x in floats if x.is_floating_point()}
+        return self.loss(*given)
+
+
 @pytest.mark.parametrize("name", ["boxes", "masks", "joint"])
 def test_the_model_runs_in_bf16_and_all_else_in_float32(scenes, name):
     model, trainer, batches = taken(name, scenes, Engine("bf16"))
     seen, made = Seen(trainer.bare), []
+    for loss in ("box_loss", "mask_loss"):
+        if getattr(trainer.bare, loss, None) is not None:
+            heard = Heard(getattr(trainer.bare, loss), seen.types)
+            setattr(trainer.bare, loss, heard)
     for part in (model.detr.class_embed, model.mask_head):
         part.register_forward_hook(lambda *args: made.append(args[-1].dtype))
     losses = trainer.step(0, batches)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import TINY, same_weights
+from support import TINY, edited, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
@@ -79,6 +79,32 @@ def test_fine_tuning_for_other_classes_renews_the_class_head(
     assert torch.equal(new[1:9], old[:8].flip(0))  # what both know is kept
     assert torch.equal(new[9], old[8])
     assert "class" in capsys.readouterr().out
+
+
+def test_new_weights_of_a_fine_tuned_model_are_those_of_the_seed(
+    monkeypatch, data, tmp_path, start
+):
+    """The file's classes have other names, so that all of them are new."""
+    edited(data, rename)
+    made = []
+
+    def fake(*words, start, **options):
+        made.append(start.detr.class_embed.weight[:8])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", fake)
+    for number, seed in enumerate((1, 1, 2)):
+        command(
+            "--preset", "finetune", "--from", start, "--data", data,
+            "--seed", seed, "--out", tmp_path / f"run{number}",
+        )  # fmt: skip
+    assert torch.equal(made[0], made[1])
+    assert not torch.isclose(made[0], made[2]).any()
+
+
+def rename(content):
+    for category in content["categories"]:
+        category["name"] = f"new {category['name']}"
 
 
 def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):

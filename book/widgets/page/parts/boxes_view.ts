@@ -71,5 +71,27 @@ export class BoxesView {
       name.style.top = `${100 * Math.max(0, place.y)}%`;
       this.names.append(name);
     });
+    this.makeRoom();
   }
+
+  /** Keeps names inside the picture, and hides those that others cover. */
+  private makeRoom(): void {
+    const { right } = this.root.getBoundingClientRect();
+    const names = [...this.names.children] as HTMLElement[];
+    const chosen = names.filter((one) => one.matches(".dl-chosen"));
+    const shown: DOMRect[] = [];
+    for (const name of new Set([...chosen, ...names])) {
+      const over = name.getBoundingClientRect().right - right;
+      if (over > 0) name.style.marginInlineStart = `${-over}px`;
+      const own = name.getBoundingClientRect();
+      const covered = shown.some((other) => overlap(own, other));
+      name.classList.toggle("dl-covered", covered);
+      if (!covered) shown.push(own);
+    }
+  }
+}
+
+function overlap(a: DOMRect, b: DOMRect): boolean {
+  const across = a.left < b.right && b.left < a.right;
+  return across && a.top < b.bottom && b.top < a.bottom;
 }

@@ -53,6 +53,36 @@ export function draggable(
   }
 }
 
+/**
+ * Lets a reader scrub across a board. A mouse is followed at once, a finger
+ * when it taps or goes sideways: up and down it scrolls the page.
+ */
+export function scrubbable(
+  board: HTMLElement,
+  follow: (point: Point) => void,
+): void {
+  let down: PointerEvent | undefined;
+  board.classList.add("dl-scrubbed");
+  board.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    down = event;
+    board.setPointerCapture(event.pointerId);
+    if (event.pointerType === "mouse") follow(event);
+  });
+  board.addEventListener("pointermove", (event) => {
+    if (down === undefined) return;
+    const x = Math.abs(event.clientX - down.clientX);
+    const y = Math.abs(event.clientY - down.clientY);
+    if (event.pointerType === "mouse" || x > y) follow(event);
+  });
+  for (const end of ["pointerup", "pointercancel"] as const) {
+    board.addEventListener(end, () => {
+      down = undefined;
+    });
+  }
+  board.addEventListener("click", follow);
+}
+
 /** The directions of the arrow keys. */
 export const ARROWS: Record<string, [number, number]> = {
   ArrowLeft: [-1, 0],

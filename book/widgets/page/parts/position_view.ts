@@ -42,6 +42,7 @@ export class Cursor {
 export class CursorBoard {
   readonly root: SVGSVGElement;
   private readonly mark = svg("g", { class: "dl-cursor" });
+  private kept: Position | undefined; // where it was clicked
 
   /** keys: whether the keyboard moves the cursor here; once is enough. */
   constructor(
@@ -66,8 +67,15 @@ export class CursorBoard {
     this.root.addEventListener("pointermove", (event) => {
       if (event.pointerType === "mouse") this.pointed(event);
     });
-    // A finger moves it by a tap; a swipe scrolls.
-    this.root.addEventListener("click", (event) => this.pointed(event));
+    // A finger moves it by a tap; a swipe scrolls. What a mouse clicks is
+    // there again when it leaves.
+    this.root.addEventListener("click", (event) => {
+      this.pointed(event);
+      this.kept = cursor.position;
+    });
+    this.root.addEventListener("pointerleave", ({ pointerType }) => {
+      if (pointerType === "mouse" && this.kept) cursor.move(...this.kept);
+    });
     draggable(this.mark, this.root, side, {
       begin: (x, y) => cursor.move(Math.floor(y), Math.floor(x)),
       move: (x, y) => cursor.move(Math.floor(y), Math.floor(x)),

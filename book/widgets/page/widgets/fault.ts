@@ -27,7 +27,8 @@ const NONE = "none"; // the name of no fault there
 const NOTICED = 0.01; // of a measure
 const FIT =
   "The fit of the boxes is the IoU of each segment’s box with the best box " +
-  "found of its class, on average.";
+  "found of its class, on average. A measure notices when it loses more " +
+  `than ${NOTICED}.`;
 
 /** What the page's markup says of a fault; see detr_lite.teaching.faults. */
 export interface Label {
@@ -101,9 +102,10 @@ class Museum {
   private readonly buttons = new Map<string, HTMLButtonElement>();
   private readonly title = html("h3", { class: "dl-exhibit" });
   private readonly words = html("p", { class: "dl-words" });
+  private readonly situation = html("p", { class: "dl-words" });
   private readonly rows = html("tbody");
   private readonly verdict = html("p", { class: "dl-words", role: "status" });
-  private readonly about: HTMLElement;
+  private readonly about: HTMLElement[]; // what names the fault
   private readonly quiz: Quiz;
   private readonly guess: HTMLElement; // the pictures over the quiz
 
@@ -121,28 +123,30 @@ class Museum {
     this.quiz = new Quiz(this.labels, {
       ask: (name) => this.hide(name),
       told: (name) => this.open(name),
+      shown: () => this.live.fault,
     });
-    this.about = html(
+    const name = html("div", {}, this.title, this.words);
+    const measures = html(
       "div",
       {},
-      this.title,
-      this.words,
+      this.verdict,
       this.table(),
       html("p", { class: "dl-note" }, FIT),
-      this.verdict,
     );
+    this.about = [name, measures];
     this.live.show({ answer: () => this.draw() });
     const scene_ = new SceneView(this.live);
     this.guess = html("div", {}, this.wipe.root, this.quiz.root);
     root.replaceChildren(
       this.chips(),
+      html("div", { class: "dl-told" }, name, this.situation),
       html(
         "div",
         { class: "dl-pair" },
         this.guess,
         figure(scene_.root, "Drag things here too.", nextScene(this.live)),
       ),
-      this.about,
+      measures,
       new Report(this.live).root,
     );
     addEventListener("hashchange", () => this.arrive());
@@ -190,25 +194,19 @@ class Museum {
   /** Shows an exhibit. */
   private read(name: string): void {
     this.choose(name);
-    this.about.hidden = false;
+    for (const part of this.about) part.hidden = false;
     const label = this.labels.find((one) => one.name === name);
     this.title.textContent = label?.title ?? "No fault";
-    const { situation, view } = EXHIBITS[name] ?? NO_FAULT;
-    const parts = label
-      ? [
-          label.description,
-          situation ? SITUATIONS[situation] : "",
-          view === "heads" ? HEADS : "",
-        ]
-      : ["Both sides are alike: choose a fault and drag the line across."];
-    this.words.textContent = parts.join(" ");
+    this.words.textContent =
+      label?.description ??
+      "Both sides are alike: choose a fault and drag the line across.";
   }
 
   /** Shows a fault without its name, which the address doesn't say either. */
   private hide(name: string): void {
     this.choose(name);
     history.replaceState(null, "", location.pathname + location.search);
-    this.about.hidden = true;
+    for (const part of this.about) part.hidden = true;
     for (const one of this.buttons.values()) {
       one.setAttribute("aria-pressed", "false");
     }
@@ -220,6 +218,11 @@ class Museum {
   private choose(name: string): void {
     const changed = name !== this.live.fault;
     this.live.fault = name;
+    // A guess needs to know this, too.
+    const { situation, view } = EXHIBITS[name] ?? NO_FAULT;
+    const parts = [situation ? SITUATIONS[situation] : ""];
+    if (view === "heads") parts.push(HEADS);
+    this.situation.textContent = parts.join(" ").trim();
     for (const [other, one] of this.buttons) {
       one.setAttribute("aria-pressed", String(other === name));
     }

@@ -9,6 +9,7 @@ const CHOICES = 4;
 interface Host {
   ask: (name: string) => void; // shows a fault and hides its name
   told: (name: string) => void; // shows it with its name
+  shown: () => string; // the fault on display
 }
 
 export class Quiz {
@@ -35,6 +36,9 @@ export class Quiz {
   /** Asks for the next fault, in an order that nobody knows. */
   private ask(): void {
     if (this.order.length === 0) this.order = shuffled(this.labels);
+    // Not the one that was just read about.
+    const seen = this.order[this.order.length - 1].name === this.host.shown();
+    if (seen) this.order.unshift(this.order.pop()!);
     const fault = this.order.pop()!;
     const others = this.labels.filter(({ name }) => name !== fault.name);
     const names = shuffled([fault, ...shuffled(others).slice(1 - CHOICES)]);

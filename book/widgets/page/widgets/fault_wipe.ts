@@ -1,7 +1,7 @@
 // Two pictures on each other, with an edge that the reader draws across.
 
 import { html } from "../parts/dom";
-import { clip } from "../parts/drag";
+import { clip, type Point, scrubbable } from "../parts/drag";
 
 /** The second picture lies on the first, right of the edge. */
 export class Wipe {
@@ -21,35 +21,18 @@ export class Wipe {
       "aria-label": label,
     });
     this.input.addEventListener("input", () => this.draw());
-    let down = false;
-    this.board.addEventListener("pointerdown", (event) => {
-      down = true;
-      this.board.setPointerCapture(event.pointerId);
-      this.follow(event);
-    });
-    this.board.addEventListener("pointermove", (event) => {
-      if (down) this.follow(event);
-    });
-    for (const end of ["pointerup", "pointercancel"] as const) {
-      this.board.addEventListener(end, () => {
-        down = false;
-      });
-    }
-    const [left, right] = ["without", "with the fault"].map((text) =>
-      html("span", { class: "dl-label", "aria-hidden": "true" }, text),
-    );
-    const control = html(
-      "div",
-      { class: "dl-caption" },
-      left,
-      this.input,
-      right,
-    );
+    scrubbable(this.board, (point) => this.follow(point));
+    // In the pictures that they name, so that the edge wipes them, too.
+    const side = (text: string) =>
+      html("span", { class: "dl-tag dl-side", "aria-hidden": "true" }, text);
+    first.append(side("without"));
+    second.append(side("with the fault"));
+    const control = html("div", { class: "dl-caption" }, this.input);
     this.root = html("div", { class: "dl-figure" }, this.board, control);
     this.draw();
   }
 
-  private follow({ clientX }: PointerEvent): void {
+  private follow({ clientX }: Point): void {
     const { left, width } = this.board.getBoundingClientRect();
     this.input.valueAsNumber = clip((100 * (clientX - left)) / width, 0, 100);
     this.draw();

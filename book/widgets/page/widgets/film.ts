@@ -102,11 +102,11 @@ class FilmView {
     root.replaceChildren(
       this.chips,
       ...this.rows.map(({ root }) => root),
-      html("p", { class: "dl-note dl-legend" }, PICTURES),
-      this.curve.root,
       html("div", { class: "dl-tools" }, this.play, ...this.sliders),
-      html("div", { class: "dl-tools" }, compare, other),
       this.words,
+      this.curve.root,
+      html("div", { class: "dl-tools" }, compare, other),
+      html("p", { class: "dl-note dl-legend" }, PICTURES),
     );
     this.open(Math.max(0, film.scenes.indexOf(scene)));
   }
@@ -121,7 +121,7 @@ class FilmView {
     this.scene = scene;
     this.beach = new Beach(SEED, this.film.scenes[scene]);
     const { labels } = this.beach.draw();
-    this.segment = labels.findIndex((label) => ISTHING[label]);
+    this.segment = labels.map((label) => ISTHING[label]).lastIndexOf(true);
     for (const row of this.rows) row.open(this.beach);
     this.draw();
   }

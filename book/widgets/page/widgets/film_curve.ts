@@ -2,6 +2,7 @@
 // that is looked at.
 
 import { html, svg } from "../parts/dom";
+import { scrubbable } from "../parts/drag";
 import type { Phase } from "./film_data";
 
 const WIDTH = 100; // units of the drawing
@@ -51,9 +52,10 @@ export class LossCurve {
       svg("circle", { class: "dl-frame", cx: x, cy: y, r: 0.6 }),
     );
     board.append(...dots, this.cursors);
-    board.addEventListener("pointerdown", (event) => {
+    const track = html("div", {}, board);
+    scrubbable(track, ({ clientX }) => {
       const box = board.getBoundingClientRect();
-      const part = (event.clientX - box.left) / box.width;
+      const part = (clientX - box.left) / box.width;
       const x = part * (WIDTH + 2 * EDGE) - EDGE;
       const far = this.places.map((place) => Math.abs(place.x - x));
       seek(far.indexOf(Math.min(...far)));
@@ -72,7 +74,7 @@ export class LossCurve {
         `one can stand out, like that of step 340 of “masks”: PQ doesn’t ` +
         `fall there.`,
     );
-    this.root = html("div", {}, board, words);
+    this.root = html("div", {}, track, words);
   }
 
   /** Puts a cursor on each of these frames. */

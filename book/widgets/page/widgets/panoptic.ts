@@ -8,6 +8,7 @@ import { Report } from "../parts/chips";
 import { CLASS_COLORS, css } from "../parts/colors";
 import { Choice, html, percent, slider, toggle } from "../parts/dom";
 import { figure, nextScene } from "../parts/figure";
+import { innermost } from "../parts/innermost";
 import { Live } from "../parts/live";
 import { Cursor, CursorBoard } from "../parts/position_view";
 import { SceneView } from "../parts/scene_view";
@@ -34,6 +35,13 @@ class PanopticSteps {
     const answer = new AnswerView(this.live);
     answer.root.append(new CursorBoard(this.cursor, true).root);
     const draw = () => this.draw();
+    let begun = false;
+    const begin = () => {
+      if (begun) return;
+      begun = true;
+      this.begin();
+    };
+    this.live.show({ answer: begin });
     this.cursor.show(() => {
       const [row, column] = this.cursor.position;
       const query = this.live.queryAt(column / SIZE, row / SIZE);
@@ -53,6 +61,16 @@ class PanopticSteps {
       this.table(),
       new Report(this.live).root,
     );
+  }
+
+  /** Puts the pixel into the segment that is chosen at first. */
+  private begin(): void {
+    const { kept, panoptic } = this.live.answer!;
+    const at = kept.findIndex(({ query }) => query === this.live.chosen);
+    const middle = innermost(panoptic.map, kept.length)[at];
+    if (middle === undefined) return;
+    const [x, y] = middle.map((part) => Math.floor(part * SIZE));
+    this.cursor.move(y, x);
   }
 
   private controls(): HTMLElement {

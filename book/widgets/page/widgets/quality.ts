@@ -95,8 +95,8 @@ class Sandbox {
       html(
         "p",
         { class: "dl-note" },
-        "Black lines: the truth. White lines: what was found. " +
-          "Pale: found by nobody, void.",
+        "On the right, black lines are the truth, and white lines what was " +
+          "found where it differs. Pale: found by nobody, void.",
       ),
       this.chips,
       this.tools(),
@@ -111,6 +111,7 @@ class Sandbox {
     this.layers = layersOf(this.beach);
     this.chosen = this.layers.length - 1;
     Object.assign(this.layer!, { dx: OFF, dy: OFF });
+    this.tool.press("move");
     this.draw();
   }
 

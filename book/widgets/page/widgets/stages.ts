@@ -30,6 +30,9 @@ const STAGES: [name: string, what: string, level?: Level][] = [
   ["stage 5", "twice as large, ", "res2"],
   ["mask", "one channel, the probability at each place"],
 ];
+const BRIGHT =
+  "Bright in stages 1 to 5: where the query’s channels are farthest from the " +
+  "mean of all queries.";
 const TILE = 96; // pixels a side
 
 /** What a level that is off adds: its mean over all places, or nothing. */
@@ -89,6 +92,7 @@ class MaskStages {
         { class: "dl-steps", role: "group", "aria-label": "Stages" },
         ...this.tiles.map(({ root }) => root),
       ),
+      html("p", { class: "dl-note" }, BRIGHT),
       this.switches(),
       this.words,
       new Report(this.live).root,
