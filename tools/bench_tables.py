@@ -213,7 +213,7 @@ def agreement(results: dict) -> str:
             "what",
             "compared with",
             "pixels that differ",
-            "of these, no tie within 10⁻⁵",
+            "of these, gap above 10⁻⁵ (no tie)",
             "widest gap among them",
         ]
     ]
@@ -444,7 +444,7 @@ def gpu_exactness(found: dict) -> str:
             "image",
             "who",
             "pixels that differ from ours on the CPU",
-            "of these, no tie within 10⁻⁵",
+            "of these, gap above 10⁻⁵ (no tie)",
             "widest gap among them",
         ]
     ]
