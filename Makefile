@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make book     build the site (sets up .venv first; 2 minutes)"
-	@echo "make test     run the whole test suite (the same; 17 minutes)"
+	@echo "make test     run the whole test suite (the same; 10 to 17 minutes)"
 	@echo "make stress   more of what make test has a sample of (20 minutes)"
 	@echo "make matrix   run the fast tests on other Pythons, dependencies," \
 	    "places (10 minutes)"

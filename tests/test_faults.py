@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
-from matplotlib.colors import to_rgb
 from torch import Tensor
 
 from detr_lite import boxes, inference, load_model, panoptic
@@ -497,15 +496,13 @@ def cells(figure):
     return colors, words
 
 
-def kinds(colors):
-    """Return which color each cell's is a paler shade of."""
-    found = {}
-    for place, pale in colors.items():
-        for color in (RED, GREEN):
-            thinned = (1 - np.array(pale[:3])) / (1 - np.array(to_rgb(color)))
-            if np.ptp(thinned) < 1e-6:
-                found[place] = color
-    return found
+def contrast(color):
+    """Return the contrast of white on a color, as WCAG defines it."""
+    parts = np.array(color[:3])
+    linear = np.where(
+        parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
+    )
+    return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
 
 
 def test_losses_are_red_and_written_and_the_rest_is_green():
@@ -518,12 +515,14 @@ def test_losses_are_red_and_written_and_the_rest_is_green():
         (0, 1): TICK,
         (1, 1): CROSS + "< 0.01",
     }
-    assert kinds(colors) == {(0, 0): RED, (1, 1): RED} | dict.fromkeys(
-        [(1, 0), (0, 1)], GREEN
-    )
-    # Where more is lost, the cell is less pale.
-    assert sum(colors[0, 0]) < sum(colors[1, 1])
+    # A tick has no ground of its own, which would be a slab in the dark.
+    assert colors[1, 0][3] == colors[0, 1][3] == 0
+    # Where more is lost, the cell is redder; white is read on both.
+    much, little = colors[0, 0], colors[1, 1]
+    assert much[0] - much[1] > little[0] - little[1] > 0
+    assert min(contrast(much), contrast(little)) > 4.5
     (axis,) = figure.axes
+    assert {t.get_text(): t.get_color() for t in axis.texts}[TICK] == GREEN
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
 
 
@@ -531,7 +530,7 @@ def test_a_table_of_who_notices_has_a_mark_in_each_cell():
     figure = notices_figure({"a": [True, False]}, ["PQ", "1"])
     colors, words = cells(figure)
     assert words == {(0, 0): CROSS, (1, 0): TICK}
-    assert kinds(colors) == {(0, 0): RED, (1, 0): GREEN}
+    assert (colors[0, 0][3], colors[1, 0][3]) == (1, 0)
 
 
 def test_tables_and_pairs_fit_the_page_and_are_clear(balls):

@@ -30,7 +30,7 @@ from detr_lite.teaching.plots.panels import (
 from detr_lite.teaching.plots.style import INK, book_figure
 
 RED, GREEN = "#d1432f", "#2b8a4b"  # 3 : 1 on light pages and on dark ones
-BLACK = "#1a1a1a"  # on a cell's pale ground, which is the same on both
+FAINT = "#876a66"  # the ground where nearly nothing is lost
 PAIR = 0.53  # of the size at which two panels fill the column
 CROSS, TICK = "\N{BALLOT X}", "\N{CHECK MARK}"
 STYLE = """
@@ -183,12 +183,12 @@ def _table(
     axis = figure.subplots()
     for y, row in enumerate(cells):
         for x, (text, strength) in enumerate(row):
-            color = RED if strength else GREEN
+            # White on red; a tick needs no ground, light page or dark.
             frame = Rectangle(
                 (x - 0.47, y - 0.45),
                 0.94,
                 0.9,
-                facecolor=_pale(color, strength or 0.1),
+                facecolor=_red(strength) if strength else "none",
                 edgecolor="none",
             )
             axis.add_patch(frame)
@@ -197,7 +197,7 @@ def _table(
                 x + (0.3 if number else 0),
                 y,
                 mark,
-                color=color,
+                color="white" if strength else GREEN,
                 ha="center",
                 va="center",
                 weight="bold",
@@ -207,7 +207,7 @@ def _table(
                     x - 0.06,
                     y,
                     number,
-                    color=BLACK,
+                    color="white",
                     ha="center",
                     va="center",
                 )
@@ -220,9 +220,12 @@ def _table(
     return figure
 
 
-def _pale(color: str, strength: float) -> list[float]:
-    """Return a color thinned with white, so that black is read on it."""
-    return [1 - strength * (1 - part) for part in to_rgb(color)]
+def _red(strength: float) -> np.ndarray:
+    """Return a cell's ground, from faint to red at a strength of 1/2."""
+    share = min(2 * strength, 1)
+    return (1 - share) * np.array(to_rgb(FAINT)) + share * np.array(
+        to_rgb(RED)
+    )
 
 
 class Verdict:
