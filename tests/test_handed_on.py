@@ -134,6 +134,11 @@ def test_results_have_the_datas_category_ids(
         wanted = [GAPS[s.label].id for s in found.segments]
         told = [s["category_id"] for s in annotation["segments_info"]]
         assert told == wanted
+        if arguments[0] == "predict":
+            boxes = [s["query_bbox"] for s in annotation["segments_info"]]
+            ends = torch.tensor(boxes)[:, :2] + torch.tensor(boxes)[:, 2:]
+            corners = torch.cat((torch.tensor(boxes)[:, :2], ends), 1)
+            assert torch.equal(corners, found.query_boxes.round().int())
         total += len(told)
     assert total > 3
 
