@@ -165,6 +165,19 @@ def test_a_swipe_over_the_answer_chooses_nothing(opened):
 
 
 @pytest.mark.browser
+def test_adding_a_thing_leaves_the_page_where_it_is(opened):
+    options = {"viewport": {"width": 390, "height": 500}, "has_touch": True}
+    with opened("beach", **options) as view:
+        add = view.get_by_role("button", name="Add a ball")
+        add.evaluate("one => one.scrollIntoView({ block: 'center' })")
+        before = view.evaluate("scrollY")
+        things = view.locator(".dl-thing").count()
+        add.tap()
+        assert view.locator(".dl-thing").count() == things + 1
+        assert view.evaluate("scrollY") == before > 300
+
+
+@pytest.mark.browser
 def test_things_are_added_painted_and_removed(opened):
     with opened("beach") as view:
         things = view.locator(".dl-thing")

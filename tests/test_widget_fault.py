@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from browsing import drag
+from browsing import drag, swipe
 from widgets import quality_of, sample
 
 from detr_lite.teaching.faults import (
@@ -189,6 +189,52 @@ def test_the_heads_are_named(opened):
         assert "starfish" in whose
         value = view.locator("input[type=range]").get_attribute
         assert value("aria-valuetext") == "50 % with the fault"
+
+
+@pytest.mark.browser
+def test_each_side_of_the_edge_is_named_in_its_picture(opened):
+    with opened("fault") as view:
+        board = view.locator(".dl-wipe").bounding_box()
+        edge = view.locator(".dl-edge").bounding_box()["x"]
+        for name, left in (("without", True), ("with the fault", False)):
+            tag = view.locator(".dl-which", has_text=re.compile(f"^{name}$"))
+            box = tag.bounding_box()
+            assert (box["x"] + box["width"] < edge) == left
+            assert board["x"] < box["x"] < board["x"] + board["width"]
+        clip = "getComputedStyle(document.querySelector('.dl-over-side'))"
+        view.locator("input[type=range]").press("End")
+        assert view.evaluate(f"{clip}.clipPath") == "inset(0px 0px 0px 100%)"
+
+
+@pytest.mark.browser
+def test_a_finger_wipes_sideways_and_scrolls_up_and_down(opened):
+    phone = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+    with opened("fault", **phone) as view:
+        board = view.locator(".dl-wipe")
+        board.evaluate("one => one.scrollIntoView({ block: 'center' })")
+        edge = view.locator("input[type=range]")
+        box = board.bounding_box()
+        x, y = box["x"] + 40, box["y"] + 200
+        swipe(view, (x, y), (x, y - 120))
+        assert edge.input_value() == "50"
+        box = board.bounding_box()
+        y = box["y"] + 200
+        swipe(view, (x, y), (x + 60, y))
+        assert float(edge.input_value()) < 40
+
+
+@pytest.mark.browser
+def test_a_guess_is_of_another_fault_and_knows_its_situation(opened):
+    """Where chance always gives 0, the last fault of the page is asked."""
+    last, before = [*FAULTS][-1], [*FAULTS][-2]
+    for shown, asked in ((before, last), (last, before)):
+        with opened("fault", f"#fault-{shown}") as view:
+            view.evaluate("Math.random = () => 0")
+            view.get_by_role("button", name="Guess the fault").click()
+            view.locator(f".dl-widget[data-shown={asked}]").wait_for()
+            told = view.locator(".dl-told")
+            assert FAULTS[asked].title not in told.inner_text()
+            assert "Here" in told.inner_text()  # what it shows in
 
 
 @pytest.mark.browser

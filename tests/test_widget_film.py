@@ -3,6 +3,7 @@
 import make_web_film
 import numpy as np
 import pytest
+from browsing import swipe
 from web_file import load
 from widgets import NAMES, sample
 
@@ -96,6 +97,66 @@ def test_the_film_is_played_scrubbed_and_compared(opened, recorded):
         width = curve.bounding_box()["width"]
         curve.click(position={"x": width - 2, "y": 9})
         assert step.input_value() == str(count + 5)
+
+
+@pytest.mark.browser
+def test_the_curve_is_scrubbed_and_a_finger_scrolls_over_it(opened):
+    with opened("film") as view:
+        view.locator(".dl-next").click()
+        curve = view.locator(".dl-curve")
+        curve.scroll_into_view_if_needed()
+        step = view.locator("input[type=range]").first
+        box = curve.bounding_box()
+        places = [(box["x"] + share * box["width"], box["y"] + 9)
+                  for share in (0.2, 0.5)]  # fmt: skip
+        view.mouse.move(*places[0])
+        view.mouse.down()
+        begun = int(step.input_value())
+        view.mouse.move(*places[1])
+        assert int(step.input_value()) > begun > 0
+        view.mouse.up()
+        assert view.evaluate("getSelection().toString()") == ""
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    with opened("film", **phone) as view:
+        view.locator(".dl-widget img").tap()
+        curve = view.locator(".dl-curve")
+        curve.evaluate("one => one.scrollIntoView({ block: 'center' })")
+        step = view.locator("input[type=range]").first
+        box = curve.bounding_box()
+        x, y = box["x"] + 0.7 * box["width"], box["y"] + 10
+        swipe(view, (x, y), (x, y - 90))
+        assert step.input_value() == "0"
+        box = curve.bounding_box()
+        curve.tap(position={"x": 0.7 * box["width"], "y": 10})
+        assert step.input_value() != "0"
+
+
+@pytest.mark.browser
+def test_names_of_boxes_stay_inside_and_apart(opened):
+    """At the first step all boxes lie on one heap."""
+    look = """() => {
+      const inside = document.querySelector(".dl-boxes");
+      const tags = [...inside.querySelectorAll(".dl-tag")]
+        .filter((one) => getComputedStyle(one).visibility === "visible");
+      const box = (one) => one.getBoundingClientRect();
+      const apart = (a, b) => a.right <= b.left || b.right <= a.left
+        || a.bottom <= b.top || b.bottom <= a.top;
+      return [tags.length, tags.some((one) => one.matches(".dl-chosen")),
+        tags.every((one) => box(one).right <= box(inside).right + 0.5),
+        tags.every((a, i) => tags.slice(i + 1)
+          .every((b) => apart(box(a), box(b))))];
+    }"""
+    with opened("film") as view:
+        view.locator(".dl-next").click()
+        step = view.locator("input[type=range]").first
+        shown = []
+        for _ in range(16):
+            count, *fine = view.evaluate(look)
+            assert fine == [True, True, True]
+            shown.append(count)
+            step.press("ArrowRight")
+        assert 0 < shown[0] < 7
+        assert shown[-1] == 7
 
 
 FOCUS = "document.activeElement.textContent"

@@ -78,8 +78,8 @@ def test_the_cheapest_first_shows_its_order_and_can_be_changed(opened):
         cells = view.locator(".dl-cost")
         turns = [cells.nth(i).locator(".dl-turn") for i in range(12)]
         picked = [t.inner_text() if t.count() else "" for t in turns]
-        assert [i for i, t in enumerate(picked) if t == "first"] == [0]
-        assert sorted(filter(None, picked)) == ["first", "second", "third"]
+        assert [i for i, t in enumerate(picked) if t == "1st"] == [0]
+        assert sorted(filter(None, picked)) == ["1st", "2nd", "3rd"]
         assert (
             cells.nth(0)
             .get_attribute("aria-label")
@@ -93,6 +93,28 @@ def test_the_cheapest_first_shows_its_order_and_can_be_changed(opened):
         view.get_by_role("button", name="the best of all").click()
         view.get_by_role("button", name="Start again").click()
         assert you.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.browser
+def test_a_finger_looks_at_the_best_and_pairs_by_itself(opened):
+    """It can't hover: a tap would take the best pairs apart."""
+    phone = {"viewport": {"width": 390, "height": 900}, "has_touch": True}
+    with opened("matching", **phone) as view:
+        best = view.get_by_role("button", name="the best of all")
+        best.tap()
+        cells = view.locator(".dl-cost")
+        pressed = [c.get_attribute("aria-pressed") for c in cells.all()]
+        cells.nth(pressed.index("false")).tap()
+        assert best.get_attribute("aria-pressed") == "true"
+        assert [
+            c.get_attribute("aria-pressed") for c in cells.all()
+        ] == pressed
+        cells.nth(11).tap()
+        words = view.locator(".dl-words").first
+        assert words.inner_text().startswith("D for crate 3:")
+        view.get_by_role("button", name="you", exact=True).tap()
+        cells.nth(11).tap()
+        assert cells.nth(11).get_attribute("aria-pressed") == "true"
 
 
 @pytest.mark.browser

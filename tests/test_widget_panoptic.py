@@ -77,6 +77,22 @@ def test_a_pixel_says_who_wants_it_most(opened):
         assert "sky" not in row.inner_text()
 
 
+@pytest.mark.browser
+def test_a_clicked_pixel_is_there_again_when_the_pointer_leaves(opened):
+    with opened("panoptic") as view:
+        row = view.locator(".dl-fates .dl-won")
+        # At first it lies in the segment that is chosen.
+        first = row.inner_text()
+        assert view.locator(".dl-answer .dl-chosen").inner_text() in first
+        answer = view.locator(".dl-answer")
+        answer.click(position={"x": 8, "y": 8})
+        low = answer.bounding_box()["height"] - 8
+        answer.hover(position={"x": 8, "y": low})
+        assert "grass" in row.inner_text()
+        view.locator("input[type=range]").first.hover()
+        assert "sky" in row.inner_text()
+
+
 # For pixels, row and column: what the table says of each query, and the words.
 TABLES = """(places) => {
   const board = document.querySelector(".dl-cursor-board");

@@ -36,7 +36,7 @@ export class Chips {
     });
     this.root.replaceChildren(...chips);
     this.press();
-    chips[Math.min(focused, chips.length - 1)]?.focus();
+    chips[Math.min(focused, chips.length - 1)]?.focus({ preventScroll: true });
   }
 
   private press(): void {

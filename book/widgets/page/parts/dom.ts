@@ -140,6 +140,16 @@ export function slider(
     tell();
     move(input.valueAsNumber);
   });
+  // A finger that goes on to scroll the page meant no other value.
+  let before = input.valueAsNumber;
+  input.addEventListener("pointerdown", () => {
+    before = input.valueAsNumber;
+  });
+  input.addEventListener("pointercancel", () => {
+    input.valueAsNumber = before;
+    tell();
+    move(before);
+  });
   tell();
   return html(
     "label",

@@ -101,7 +101,7 @@ export class SceneView {
   /** Selects a thing, and moves the keyboard's focus to it. */
   focus(thing: Thing): void {
     this.pick(thing);
-    this.marks.get(thing)?.focus();
+    this.marks.get(thing)?.focus({ preventScroll: true });
   }
 
   /** Selects a thing, or none; the answer's choice goes with it. */

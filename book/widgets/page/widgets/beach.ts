@@ -29,8 +29,8 @@ export function beach(root: HTMLElement, scene: number): Live {
     ),
     tools(live, view),
     new Chips(live).root,
-    html("p", { class: "dl-words" }, STAGES),
     new StageStrip(live).root,
+    html("p", { class: "dl-words" }, STAGES),
     new Report(live).root,
   );
   view.pick(live.beach.things[0]);

@@ -81,13 +81,13 @@ class Encoding {
             { class: "dl-layers" },
             ...this.maps.map(({ root }) => root),
           ),
+          this.controls(),
           this.words,
           this.off,
           html("p", { class: "dl-words" }, CLOCKS),
           this.clocks,
         ),
       ),
-      this.controls(),
       this.report.root,
     );
   }

@@ -10,9 +10,19 @@ export class Wipe {
   private readonly input: HTMLInputElement;
 
   constructor(first: HTMLElement, second: HTMLElement, label: string) {
-    second.classList.add("dl-over-side");
+    // Each side is named in its picture, so that the edge wipes the name, too.
+    const named = (side: HTMLElement, name: string) =>
+      html(
+        "div",
+        {},
+        side,
+        html("span", { class: "dl-tag dl-which", "aria-hidden": "true" }, name),
+      );
+    const right = named(second, "with the fault");
+    right.classList.add("dl-over-side");
     const edge = html("span", { class: "dl-edge", "aria-hidden": "true" });
-    this.board = html("div", { class: "dl-wipe" }, first, second, edge);
+    const left = named(first, "without");
+    this.board = html("div", { class: "dl-wipe" }, left, right, edge);
     this.input = html("input", {
       type: "range",
       min: 0,
@@ -22,11 +32,6 @@ export class Wipe {
     });
     this.input.addEventListener("input", () => this.draw());
     scrubbable(this.board, (point) => this.follow(point));
-    // In the pictures that they name, so that the edge wipes them, too.
-    const side = (text: string) =>
-      html("span", { class: "dl-tag dl-side", "aria-hidden": "true" }, text);
-    first.append(side("without"));
-    second.append(side("with the fault"));
     const control = html("div", { class: "dl-caption" }, this.input);
     this.root = html("div", { class: "dl-figure" }, this.board, control);
     this.draw();

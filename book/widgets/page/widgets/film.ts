@@ -196,7 +196,7 @@ class FilmView {
       return chip;
     });
     this.chips.replaceChildren(...chips);
-    chips[focused]?.focus();
+    chips[focused]?.focus({ preventScroll: true });
   }
 
   /** What the frames show, in words. */

@@ -12,7 +12,7 @@ const UNITS = 100; // of the board, a side
 const STEP = 0.02; // of the arrow keys, relative to the board
 const SMALLEST = 0.06; // side of a box
 const GRIP = 5; // radius of what a finger can hit
-const ORDER = ["first", "second", "third"];
+const ORDER = ["1st", "2nd", "3rd"];
 
 interface Segment {
   label: number;
@@ -42,6 +42,7 @@ class Game {
   private readonly segments: Segment[];
   private predictions: Prediction[];
   private mine: number[]; // for each segment a prediction, or -1
+  private finger = false; // and not a mouse or a key chooses
   private looked: [segment: number, prediction: number] = [0, 0];
   private readonly board: SVGSVGElement;
   private readonly lines = svg("g", { class: "dl-lines" });
@@ -224,11 +225,15 @@ class Game {
     const left = this.predictions.find((_, i) => !pairs[who].includes(i));
     this.totals.textContent =
       `In all: ${signed(mine)}; ${verdict} ` +
-      `Prediction ${left?.name} is left over and learns "no object".`;
+      `Prediction ${left?.name} is left over and learns “no object”.`;
   }
 
   private choose(segment: number, prediction: number): void {
     this.looked = [segment, prediction];
+    if (this.finger && this.choice.value !== "you") {
+      this.describe(); // a finger that only looks can't hover
+      return;
+    }
     if (this.choice.value !== "you") {
       // From here the reader goes on, with this pair at least.
       this.mine = this.pairs()[this.choice.value];
@@ -245,12 +250,20 @@ class Game {
   private cell(segment: number, prediction: number): HTMLButtonElement {
     const choose = () => this.choose(segment, prediction);
     const made = button({ class: "dl-cost" }, choose);
-    for (const kind of ["pointerenter", "focus"] as const) {
-      made.addEventListener(kind, () => {
-        this.looked = [segment, prediction];
-        this.describe();
-      });
-    }
+    const look = () => {
+      this.looked = [segment, prediction];
+      this.describe();
+    };
+    made.addEventListener("focus", look);
+    made.addEventListener("pointerenter", ({ pointerType }) => {
+      if (pointerType === "mouse") look(); // and not a finger that scrolls
+    });
+    made.addEventListener("pointerdown", ({ pointerType }) => {
+      this.finger = pointerType === "touch";
+    });
+    made.addEventListener("keydown", () => {
+      this.finger = false;
+    });
     return made;
   }
 

@@ -336,7 +336,7 @@ class Sandbox {
       return chip;
     });
     this.chips.replaceChildren(...chips);
-    chips[Math.min(focused, chips.length - 1)]?.focus();
+    chips[Math.min(focused, chips.length - 1)]?.focus({ preventScroll: true });
   }
 
   private table(): HTMLElement {

@@ -211,7 +211,10 @@ class Table {
         dot.style.setProperty("--dl-color", color);
         dot.style.setProperty("--dl-size", String(none ? 0.3 : score));
       }
-      made.querySelector(".dl-name")!.textContent = NAMES[last.label] ?? "–";
+      const kept = this.live.answer!.kept.some((one) => one.query === query);
+      const name = NAMES[last.label] ?? "–";
+      const unsure = !kept && name !== "–";
+      made.querySelector(".dl-name")!.textContent = unsure ? `${name}?` : name;
     }
   }
 
