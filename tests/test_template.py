@@ -381,7 +381,7 @@ def test_regions_are_one_segment_below_things(reader, exported, capsys):
     names = reader.run(settings, until="torch.manual").names
     said = capsys.readouterr().out
     assert "things: box, bag\nstuff: tissue\n" in said
-    assert "Left out, for no annotation has it: bag" in said
+    assert "Left out, for no annotation has it: bag (id 7)" in said
     assert "set aside: second" in said
     sample = names["aside"][0]
     kinds = dict(

@@ -65,8 +65,8 @@ def _listed(path: Path) -> list[dict]:
     """Return id and name of the classes in a JSON that are used there."""
     if path.is_dir():
         raise DataError(
-            f"INSTANCES is the folder {path}; name one JSON of all images, "
-            "which the text shows how to make from labelme's."
+            f"INSTANCES is the folder {path}; name one JSON of all images "
+            "(the text shows how to make it of labelme's)."
         )
     lists = ("images", "annotations", "categories")
     content = read_instances(path, lists)
@@ -84,7 +84,7 @@ def _listed(path: Path) -> list[dict]:
     for category in content["categories"]:
         known = isinstance(category, dict) and str(category.get("id"))
         if known and known not in used:
-            unused.append(str(category.get("name")))
+            unused.append(f"{category.get('name')} (id {known})")
         else:
             kept.append(category)
     if unused:
