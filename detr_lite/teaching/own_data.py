@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.convert import read_instances
@@ -80,21 +81,18 @@ def _listed(path: Path) -> list[dict]:
             f"{path} has no annotation; annotate some objects, or set "
             "INSTANCES to None."
         )
-    kept, unused = [], []
+    kept: list[Any] = []
+    unused: list[str] = []
     for category in content["categories"]:
-        known = isinstance(category, dict) and str(category.get("id"))
-        if known and known not in used:
-            unused.append(f"{category.get('name')} (id {known})")
+        if not isinstance(category, dict):
+            kept.append(category)  # which is refused below
+        elif str(category.get("id")) in used:
+            named = {k: category[k] for k in category.keys() & {"id", "name"}}
+            kept.append(named | {"isthing": 1})
         else:
-            kept.append(category)
+            unused.append(f"{category.get('name')} (id {category.get('id')})")
     if unused:
         print("Left out, for no annotation has it:", ", ".join(unused))
-    kept = [
-        {k: c.get(k) for k in ("id", "name")} | {"isthing": 1}
-        if isinstance(c, dict)
-        else c
-        for c in kept
-    ]
     read = Categories.read(kept, str(path))
     return [{"id": c.id, "name": c.name} for c in read]
 

@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, to_hex
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -82,7 +82,7 @@ def outlined_panel(
             outline(axis, ids == number, FOUND, 1.1)
         return
     for number, kind in stuff + things:
-        color = to_hex([c / 255 for c in categories[kind].color])
+        color = "#{:02X}{:02X}{:02X}".format(*categories[kind].color)
         outline(axis, ids == number, "white", 2.2)  # colors stand out on it
         outline(axis, ids == number, color, 1.2)
 
