@@ -29,7 +29,8 @@ class Problems(DataError):
 
     def __init__(self, problems: Sequence[str]):
         others = len(problems) - 1
-        more = f" (and {others} other problems)" if others else ""
+        plural = "s" if others > 1 else ""
+        more = f" (and {others} other problem{plural})" if others else ""
         super().__init__(problems[0] + more)
         self.problems = tuple(problems)
 

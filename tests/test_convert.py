@@ -17,7 +17,9 @@ from pycocotools import mask as coder
 from detr_lite.cli.convert import EXAMPLE
 from detr_lite.cli.main import main
 from detr_lite.data.coco.check import check_folder
+from detr_lite.data.coco.convert import convert
 from detr_lite.data.coco.dataset import CocoPanoptic
+from detr_lite.errors import ConfigError
 
 CLASSES = [
     {"id": 5, "name": "cat", "isthing": 1},
@@ -86,6 +88,48 @@ def test_smaller_things_lie_on_larger_ones_and_all_on_stuff(content):
     assert sample.image.shape == (3, 30, 40)
 
 
+def test_outlines_of_stuff_are_regions_below_all_things(content):
+    """They lie on the label image; one of a crowd is no crowd."""
+    large, small = content["annotations"][1], content["annotations"][0]
+    small |= {"category_id": 9, "segmentation": square(30, 20, 8)}
+    large |= {"category_id": 300, "segmentation": square(0, 0, 30)}
+    content["annotations"].append(
+        large | {"id": 80, "segmentation": square(5, 5, 2), "iscrowd": 1}
+    )
+    content["annotations"].append(
+        large | {"id": 81, "segmentation": square(32, 22, 2)}
+    )
+    assert converted(content) == 0
+    sample = CocoPanoptic.from_folder("new")[0]
+    wanted = torch.zeros(30, 40, dtype=torch.int64)
+    wanted[:15, 30:35], wanted[15:, 30:35] = 1, 2
+    wanted[:, :30] = 2
+    wanted[20:28, 30:38] = 1
+    wanted[22:24, 32:34] = 2
+    wanted[20:22, 2:4] = 3
+    assert torch.equal(sample.id_map.long(), wanted)
+    assert sample.labels.tolist() == [1, 2, 0]
+    assert sample.crowd.tolist() == [False, False, True]
+
+
+def test_the_rest_is_the_stuff_that_is_named(content):
+    Path("i.json").write_text(json.dumps(content))
+    paths = "i.json", "labels", "photos", "c.json"
+    convert(*paths, "new", rest=300)
+    sample = CocoPanoptic.from_folder("new")[0]
+    assert (sample.id_map != 0).all()
+    assert sample.labels[sample.id_map[0, 39] - 1] == 2  # the sea
+    with pytest.raises(ConfigError, match="category id 5, a thing in c"):
+        convert(*paths, "other", rest=5)
+
+
+def test_images_of_another_data_set_are_said_once(content, capsys):
+    content["images"] = [
+        {"id": n, "file_name": f"x/{n}.jpg"} for n in range(3, 9)
+    ]
+    refused(content, capsys, "None of the 6 images that i.json", "x/3.jpg")
+
+
 def test_a_thing_in_the_label_image_is_void(content):
     """Which of several things a pixel belongs to, it does not say."""
     labels = np.array(Image.open("labels/a.png"))
@@ -117,8 +161,7 @@ def refused(content, capsys, *words):
     ("change", "words"),
     [
         ({"category_id": 4}, ["annotation 70", "4"]),
-        ({"category_id": 9}, ["annotation 70", "sky", "stuff"]),
-        ({"segmentation": [[1, 2]]}, ["outline of annotation 70"]),
+        ({"segmentation": [[1, 2]]}, ["outline of annotation 70, of a.jpg"]),
         ({"image_id": 8}, ["i.json", "image 8"]),
         ({"segmentation": 3}, ["i.json", "segmentation"]),
         (
@@ -183,7 +226,7 @@ def test_all_problems_are_listed_in_one_run(content, capsys, tmp_path):
     ]
     good, point, stuff = content["annotations"]
     point["segmentation"] = [[1, 1]]
-    stuff["category_id"] = 9
+    stuff["category_id"] = 8
     content["annotations"] += [
         good | {"id": 80, "iscrowd": "maybe"},
         good | {"id": 81, "image_id": 7},

@@ -216,7 +216,7 @@ def test_another_number_of_classes_has_a_new_head_that_is_told(panoptic):
     assert torch.equal(new[-1], old[-1])  # "no object"
     assert len(model.categories) == model.config.num_classes == 4
     text = str(model.load_report)
-    assert "of 4 classes, 0 keep" in text
+    assert "of 4 classes, none keeps its weights by id and name, but" in text
     assert "boxes before masks" in text
     unchanged = load_model(path, "cpu", num_classes=250)
     assert not unchanged.load_report
@@ -242,12 +242,16 @@ def test_classes_that_both_lists_have_keep_their_rows(panoptic):
         assert torch.equal(new.bias[row], old.bias[its])
     for row, its in ((0, 0), (2, 18)):
         assert not torch.equal(new.weight[row], old.weight[its])
-    assert "of 4 classes, 2 keep" in str(model.load_report)
+    words = 'of 4 classes, 2 keep their weights by id and name, and so does "'
+    assert words in str(model.load_report)
+    one = load_model(path, "cpu", categories=mine[:2])
+    assert "of 2 classes, 1 keeps its weights by id" in str(one.load_report)
 
 
 def test_cocos_133_classes_keep_all_their_rows(panoptic):
     path, whole = panoptic
     model = load_model(path, "cpu", categories=coco_categories())
+    assert "all 133 classes keep their weights" in str(model.load_report)
     rows = [c.id for c in coco_categories()] + [250]
     old, new = (m.detr.class_embed for m in (whole, model))
     assert torch.equal(new.weight, old.weight[rows])

@@ -15,6 +15,7 @@ from detr_lite.teaching.plots.nuclei import (
     WRONG,
     as_sample,
     batch_figure,
+    class_colors,
     found_figure,
     inside_figure,
     outcomes_figure,
@@ -73,20 +74,42 @@ def texts(axis) -> list[str]:
     return [text.get_text() for text in axis.texts]
 
 
-def test_things_are_outlined_and_of_several_classes_named(sample, prediction):
+def legend(figure) -> dict[str, str]:
+    """Return the color of each class in the legend."""
+    from matplotlib.colors import to_hex
+
+    (only,) = figure.legends
+    names = [text.get_text() for text in only.get_texts()]
+    shown = [to_hex(p.get_facecolor()).upper() for p in only.get_patches()]
+    return dict(zip(names, shown, strict=True))
+
+
+def test_things_are_outlined_and_of_several_classes_by_colors(
+    sample, prediction
+):
     for shown in (sample, prediction):
-        plain = outlined_figure([shown], BOXES).axes[0]
-        assert colors(plain) == {FOUND}
-        assert texts(plain) == []
-        named = outlined_figure([shown], BOXES, names=True).axes[0]
-        assert colors(named) == {FOUND, "#FFFFFF"}
-        assert texts(named) == ["floor", "box", "bag"]
+        plain = outlined_figure([shown], BOXES)
+        assert colors(plain.axes[0]) == {FOUND}
+        assert not plain.legends
+        several = outlined_figure([shown], BOXES, legend=True)
+        wanted = {"box": "#C80000", "bag": "#00C800", "floor": "#0000C8"}
+        assert legend(several) == wanted
+        assert colors(several.axes[0]) == {*wanted.values(), "#FFFFFF"}
+        assert texts(several.axes[0]) == []
 
 
-def test_a_segment_without_a_pixel_has_no_name(sample):
+def test_a_segment_without_a_pixel_is_not_in_the_legend(sample):
     hidden = replace(sample, id_map=sample.id_map.clamp(min=2))
-    (axis,) = outlined_figure([hidden], BOXES, names=True).axes
-    assert texts(axis) == ["floor", "bag"]
+    figure = outlined_figure([hidden], BOXES, legend=True)
+    assert [*legend(figure)] == ["bag", "floor"]
+
+
+def test_things_have_other_colors_than_stuff():
+    kinds = [True, False, True, True, False]
+    found = class_colors(kinds)
+    assert len({*map(tuple, found)}) == 5
+    assert class_colors([True, False]) == found[:2]
+    assert all(max(color) > 170 for color in np.array(found)[kinds])
 
 
 def test_outcomes_are_told_by_colors_in_two_rows(sample, prediction):
@@ -113,10 +136,13 @@ def test_what_was_found_stands_below_what_people_drew(sample, prediction):
     assert not image.collections
     assert texts(model) == ["box 0.90", "bag 0.90", "floor 0.90"]
     people, model = found_figure([prediction], [sample]).axes
-    assert texts(people) == ["floor", "box", "bag"]
+    assert texts(people) == []
     assert people.get_ylabel() == "people"
     people, model = found_figure([prediction], [sample], names=False).axes
     assert texts(people) == texts(model) == []
+    figure = found_figure([prediction], [sample], names=False, legend=True)
+    assert [*legend(figure)] == ["box", "bag", "floor"]
+    assert "#C80000" in colors(figure.axes[0])
 
 
 def test_inside_a_segment_each_map_has_its_own_scale(prediction):

@@ -7,6 +7,7 @@ the settings are the reader's, or the demo's.  Of the first half nothing runs.
 import ast
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import weave
 from PIL import Image
 
+from detr_lite.errors import ConfigError, DataError, Problems
 from detr_lite.teaching import nuclei
 from detr_lite.training import estimate
 from detr_lite.training.recipes import Engine
@@ -155,6 +157,7 @@ USUAL = {
     "NAME": "first",
     "IMAGES": Path("mine/images"),
     "INSTANCES": None,
+    "REGIONS": [],
     "MASKS": None,
     "STUFF": {},
     "REST": None,
@@ -177,6 +180,10 @@ CASES = {
         THINGS | {"REST": "floor", "TILE": 32},
         {"box", "bag", "floor"},
     ),
+    "polygons of things and of regions": (
+        THINGS | {"REGIONS": ["bag"], "IMAGES": "mine", "OUT": "out"},
+        {"box", "bag"},
+    ),
     "masks alone, a fifth kept aside": (SKY | {"ASIDE": []}, {"sky"}),
     "polygons and masks, nothing new": (
         THINGS | SKY | {"NEW": None},
@@ -186,9 +193,9 @@ CASES = {
 
 
 def words(figure) -> set[str]:
-    """Return the names of classes that a figure shows, without scores."""
-    texts = (t.get_text() for axis in figure.axes for t in axis.texts)
-    return {text.split()[0] for text in texts}
+    """Return the names of classes in a figure's legend."""
+    assert not any(axis.texts for axis in figure.axes)  # they'd hide objects
+    return {t.get_text() for x in figure.legends for t in x.get_texts()}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -217,7 +224,7 @@ def test_a_readers_folder_becomes_a_fine_tuned_model(reader, capsys, case):
     assert ("overlay/large.png" in packed) == bool(settings["NEW"])
     for found in names["found"]:
         assert found.id_map.shape == NEW
-    # What training sees, what was found, what is new: with names where
+    # What training sees, what was found, what is new: with a legend where
     # there are several classes.
     seen, *_ = reader.figures
     assert len(reader.figures) == (3 if settings["NEW"] else 2)
@@ -259,7 +266,7 @@ def test_a_finished_run_is_loaded_unless_another_is_meant(reader, capsys):
     assert file.stat().st_mtime_ns == before
     assert [*again.categories] == [*names["after"].categories]
     assert "out/first is finished and is loaded" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="has other classes; choose another"):
+    with pytest.raises(ConfigError, match="has other classes; use another"):
         Reader().run(USUAL | THINGS | {"REST": "floor"})
     Reader().run(USUAL | THINGS | {"NAME": "next"}, until="answers =")
     assert Path("out/next/model.safetensors").exists()
@@ -310,22 +317,168 @@ def test_the_engine_is_that_of_the_settings(reader):
             {"ASIDE": ["first", "second", "third"]},
             "ASIDE has all images; leave some",
         ),
+        ({"REGIONS": ["sky"]}, r"REGIONS has \['sky'\].*\['box', 'bag'\]"),
+        ({"REST": "bag"}, "Two classes are called bag.*in REGIONS"),
+        ({"MASKS": Path("mine/labels"), "STUFF": ["sky"]}, "number: name"),
         ({"TILE": 64}, "TILE is 64, and first has fewer"),
         (SKY | {"REST": "floor"}, "set REST to None"),
         (SKY | {"STUFF": {1: "sky"}}, r"STUFF has the ids \[1\]"),
-        ({"NEW": Path("mine/other")}, "There is no mine/other; look"),
-        ({"IMAGES": Path("my")}, "There is no my; look at the settings"),
+        ({"NEW": Path("mine/other")}, "There is no .*/mine/other; correct"),
+        ({"IMAGES": Path("my")}, "There is no .*/my; correct the settings"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(reader, changes, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ConfigError, match=words):
         reader.run(USUAL | THINGS | changes, until="torch.manual")
 
 
-def test_an_annotation_without_an_outline_is_refused(reader):
+@pytest.fixture
+def exported(reader):
+    """What the tool has exported; `write` writes it again."""
     path = Path("mine/instances.json")
     content = json.loads(path.read_text())
-    content["annotations"][2]["segmentation"] = []
-    path.write_text(json.dumps(content))
-    with pytest.raises(Exception, match="annotation 2 cannot be used"):
+    return content, lambda: path.write_text(json.dumps(content))
+
+
+def test_an_annotation_without_an_outline_is_refused(reader, exported, capsys):
+    """All such are said, and what was converted last stays."""
+    content, write = exported
+    reader.run(USUAL | THINGS, until="torch.manual")
+    for number in (2, 4):
+        content["annotations"][number]["segmentation"] = [[3, 4, 5, 6]]
+    write()
+    with pytest.raises(Problems, match="annotation 2, of images/sec"):
         reader.run(USUAL | THINGS, until="torch.manual")
+    assert "annotation 4, of images/third.png" in capsys.readouterr().out
+    assert [sample.name for sample in reader.names["data"]]
+    # The snippet for rectangles leaves these out.
+    snippet('Path("my_images/instances.json")', "my_images", "mine")
+    report = reader.run(USUAL | THINGS, until="torch.manual").names["report"]
+    assert report.classes.total() == 4
+
+
+def snippet(word: str, *change: str) -> None:
+    """Run the text's snippet with a word in it, after a change."""
+    blocks = re.findall("```python\n(.*?)```", TEXT.read_text("utf-8"), re.S)
+    (code,) = [block for block in blocks if word in block]
+    exec(code.replace(*change), {"json": json, "Path": Path})
+
+
+def test_regions_are_one_segment_below_things(reader, exported, capsys):
+    content, write = exported
+    tissue = [0, 10, 60, 10, 60, 48, 0, 48]  # over both things
+    other = [0, 0, 9, 0, 9, 5, 0, 5]
+    for n, polygon in enumerate((tissue, other)):
+        content["annotations"].append(
+            {"id": 90 + n, "image_id": 1, "category_id": 2, "iscrowd": n,
+             "segmentation": [polygon]}
+        )  # fmt: skip
+    content["annotations"][3]["iscrowd"] = 1
+    content["categories"].append({"id": 2, "name": "tissue"})
+    content["categories"].insert(0, {"id": 7, "name": "bag"})  # unused
+    write()
+    settings = USUAL | THINGS | {"REGIONS": ["tissue"]}
+    names = reader.run(settings, until="torch.manual").names
+    said = capsys.readouterr().out
+    assert "things: box, bag\nstuff: tissue\n" in said
+    assert "Left out, for no annotation has it: bag (id 7)" in said
+    assert "set aside: second" in said
+    sample = names["aside"][0]
+    kinds = dict(
+        zip(sample.labels.tolist(), sample.segment_ids.tolist(), strict=True)
+    )
+    assert [*kinds] == [2, 1, 0]  # tissue, the crowd, the box
+    assert sample.crowd.tolist() == [False, True, False]
+    assert [(sample.id_map == kinds[label]).sum() for label in (0, 1)] == [
+        500,
+        500,
+    ]
+    assert sample.id_map[2, 2] == sample.id_map[12, 2] == kinds[2]
+    assert sample.id_map[80, 80] == 0
+
+
+def test_it_is_said_that_there_is_no_stuff(reader, capsys):
+    reader.run(USUAL | THINGS, until="torch.manual")
+    assert "stuff: none\nWithout stuff, things" in capsys.readouterr().out
+    reader.run(USUAL | THINGS | {"REST": "floor"}, until="torch.manual")
+    assert "Without stuff" not in capsys.readouterr().out
+
+
+def test_a_run_is_measured_on_the_images_it_was_begun_with(reader):
+    """A model must not be measured on what it has learned from."""
+    settings = USUAL | THINGS | {"REST": "floor"}
+    reader.run(settings, until="answers =")
+    assert json.loads(Path("out/first_aside.json").read_text()) == ["second"]
+    words = r"out/first was trained with .* put ASIDE = \['second'\] into"
+    other = settings | {"ASIDE": ["first"]}
+    with pytest.raises(ConfigError, match=words):
+        Reader().run(other, until="answers =")
+    shutil.rmtree("out/first")  # begun anew, it may have others
+    Reader().run(other, until="answers =")
+
+
+def test_what_labelme_writes_becomes_one_json(reader, capsys):
+    Path("labelme").mkdir()
+    for name, (height, width) in SIZES.items():
+        points = [[5, 20], [25, 20], [25, 45], [5, 45]]
+        shapes = [
+            {"label": "box", "points": points, "group_id": 1},
+            {"label": "box", "points": points[1:], "group_id": 1},
+            {"label": "box", "points": points, "group_id": None},
+            {"label": "floor", "points": points},
+            {"label": "floor", "points": points[:2]},
+        ]
+        content = {
+            "imagePath": f"..\\images\\{name}",
+            "imageHeight": height,
+            "imageWidth": width,
+            "shapes": [{"shape_type": "polygon"} | shape for shape in shapes],
+        }
+        path = Path("labelme", name).with_suffix(".json")
+        path.write_text(json.dumps(content))
+    settings = USUAL | {"INSTANCES": "labelme", "REGIONS": ["floor"]}
+    with pytest.raises(DataError, match="INSTANCES is the folder labelme"):
+        reader.run(settings, until="torch.manual")
+    settings["INSTANCES"] = "labelme/first.json"
+    with pytest.raises(DataError, match='no list "images"; this is not'):
+        reader.run(settings, until="torch.manual")
+    snippet("labelme", "", "")
+    made = json.loads(Path("instances.json").read_text())
+    assert [len(a["segmentation"]) for a in made["annotations"][:3]] == [
+        2,
+        1,
+        1,
+    ]
+    settings["INSTANCES"] = "instances.json"
+    reader.run(settings, until="torch.manual")
+    assert "things: box\nstuff: floor\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.pop("categories"), 'no list "categories"'),
+        (lambda c: c.update(annotations=[]), "no annotation; annotate"),
+        (lambda c: c["categories"][0].pop("name"), "list of categories"),
+        (lambda c: c["categories"].pop(), "annotation 1: Category id 1"),
+    ],
+)
+def test_a_json_that_is_not_cocos_is_refused(reader, exported, change, words):
+    content, write = exported
+    change(content)
+    write()
+    with pytest.raises(DataError, match=words):
+        reader.run(USUAL | THINGS, until="torch.manual")
+
+
+def test_ids_as_texts_and_a_mark_before_the_json_are_read(reader, exported):
+    content, _ = exported
+    for entry in content["categories"] + content["annotations"]:
+        for key in {"id", "category_id"} & entry.keys():
+            entry[key] = str(entry[key])
+    text = json.dumps(content)
+    Path("mine/instances.json").write_text(text, "utf-8-sig")
+    names = reader.run(
+        USUAL | THINGS | {"REST": "floor"}, until="torch.manual"
+    ).names
+    assert [c.id for c in names["data"].categories] == [0, 1, 2]

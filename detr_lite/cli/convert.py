@@ -12,8 +12,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--instances",
         metavar="FILE",
-        help="COCO's instance JSON: the things; the smaller one is on top "
-        "(default: there are none)",
+        help="COCO's instance JSON: the things, of which the smaller is on "
+        "top, and below them outlines of stuff classes (default: none)",
     )
     parser.add_argument(
         "--semantic",

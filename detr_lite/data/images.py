@@ -277,6 +277,7 @@ def images_in(path: Path) -> list[Path]:
         ) from error
     if not found:
         raise ImageError(
-            f"{path} holds no image ({', '.join(sorted(FORMATS))})."
+            f"{path} holds no image ({', '.join(sorted(FORMATS))}); name "
+            "the folder in which they lie, for subfolders don't count."
         )
     return found

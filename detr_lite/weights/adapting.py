@@ -79,10 +79,19 @@ def with_classes(
             rows[goal] = state[name][source]
         state[name] = rows
     count = len(fresh[f"{CLASS_HEAD}.bias"]) - 1
+    if len(pairs) == count:
+        return state, (
+            f"The class head is new: all {count} classes keep their weights "
+            'by id and name, and so does "no object".'
+        )
+    if pairs:
+        keep = "1 keeps its" if len(pairs) == 1 else f"{len(pairs)} keep their"
+        kept = f'{keep} weights by id and name, and so does "no object"'
+    else:
+        kept = 'none keeps its weights by id and name, but "no object" does'
     return state, (
-        f"The class head is new: of {count} classes, {len(pairs)} keep their "
-        'weights by id and name, and so does "no object"; the others start '
-        "at random, so train phase boxes before masks."
+        f"The class head is new: of {count} classes, {kept}; the others "
+        "start at random, so train phase boxes before masks."
     )
 
 

@@ -117,10 +117,11 @@ class Report:
     def lines(self) -> list[str]:
         """Return the counts as lines to print."""
         segments = self.classes.total() + self.crowds
+        crowds = "1 crowd" if self.crowds == 1 else f"{self.crowds} crowds"
         return [
             f"{self.images} images, {segments} segments: "
             f"{segments / max(self.images, 1):.1f} an image, at most "
-            f"{self.most[0]} ({self.most[1]}); {self.crowds} crowds",
+            f"{self.most[0]} ({self.most[1]}); {crowds}",
             f"void: {100 * self.void / max(self.pixels, 1):.1f} % of all "
             "pixels",
             *(f"  {n:7} {name}" for name, n in self.classes.items()),

@@ -1,7 +1,7 @@
 """From instances and semantic masks to a COCO panoptic data set.
 
-Things come from a JSON of instances, stuff from one label image an image;
-what neither covers is void.
+Things come from a JSON of instances, stuff from one label image an image, or
+from outlines in the same JSON; what neither covers is void, or the rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +53,7 @@ def _outline(value: Any) -> Any:
 
 @dataclass(slots=True)
 class Instance:
-    """What a JSON of instances says of one thing."""
+    """What a JSON of instances says of one thing, or one region of stuff."""
 
     image_id: ImageId
     category_id: CategoryId
@@ -69,11 +69,14 @@ def convert(
     classes: str | Path,
     out: str | Path,
     progress: Callable[[Sequence[_Entry]], Iterable[_Entry]] = iter,
+    rest: int | None = None,
 ) -> int:
     """Write a data set in our layout; return how many images it has.
 
     Where instances overlap, the smaller one is on top: a tie lies before
-    its person.  All of it is written, or nothing.
+    its person.  Instances of a stuff class are regions of it: they lie on
+    the label image and below all things and crowds, and those of one class
+    are one segment.  All of it is written, or nothing.
 
     Args:
         instances: a JSON of COCO's instances: polygons or run lengths.
@@ -86,6 +89,8 @@ def convert(
         classes: a JSON list of the categories: id, name, isthing, color.
         out: the folder to make.
         progress: wraps the images.
+        rest: the id of the stuff class that all other pixels are (default:
+            they are void).
 
     Problems lists each file and each entry that cannot be used; DataError or
     ImageError says why nothing more can be said.
@@ -97,6 +102,11 @@ def convert(
         )
     classes, images = Path(classes), Path(images)
     categories = Categories.read(read_json(classes), str(classes))
+    if rest is not None and categories[categories.label(rest)].isthing:
+        raise ConfigError(
+            f"The rest is category id {rest}, a thing in {classes}; name an "
+            "id of stuff."
+        )
     if not images.is_dir():
         raise DataError(
             f"There is no folder {images}; name that of the images."
@@ -113,6 +123,7 @@ def convert(
     else:
         source = Path(instances)
         entries, things = _read(source, categories, problems)
+    _look_for_images(entries, images, source)
     with staged(out, "convert", new=True) as stage:
         (stage / "images").mkdir()
         writer = PanopticWriter(stage, categories)
@@ -129,15 +140,18 @@ def convert(
                 height, width = read_image(path).shape[1:]
                 size = (height, width)
                 _compare(entry, size, path, source)
-                stuff = np.full(size, -1, np.int32)
+                stuff = np.full(size, -1 if rest is None else rest, np.int32)
                 if semantic is not None:
                     labels = Path(semantic) / f"{path.stem}.png"
-                    stuff = _labels(labels, size)
-                    empty = empty and not np.isin(stuff, ids).any()
+                    labeled = _labels(labels, size)
+                    known = np.isin(labeled, ids)
+                    empty = empty and not known.any()
+                    stuff[known] = labeled[known]
                 outlines = []
                 for thing in things.get(str(entry.id), []):
                     with _collected(problems):
-                        outlines.append((_runs(thing, size, source), thing))
+                        runs = _runs(thing, size, entry, source)
+                        outlines.append((runs, thing))
                 segments = merge(stuff, outlines, categories)
                 writer.add(entry.id, path.stem, *segments, path.name)
                 with open_image(path):
@@ -168,6 +182,27 @@ def located(images: Path, file_name: str) -> Path:
     return images / PureWindowsPath(file_name).name
 
 
+def _look_for_images(
+    entries: Sequence[_Entry], images: Path, source: Path
+) -> None:
+    """Raise DataError if no image is there, or two have one name."""
+    paths = [located(images, entry.file_name) for entry in entries]
+    if len(paths) > 1 and not any(map(is_file, paths)):
+        raise DataError(
+            f"None of the {len(paths)} images that {source} lists, like "
+            f"{entries[0].file_name}, is in {images}; name the folder of "
+            "the images that were labeled, or the JSON that belongs to it."
+        )
+    names: dict[str, str] = {}
+    for path, entry in zip(paths, entries, strict=True):
+        if path.stem in names:
+            raise DataError(
+                f"{names[path.stem]} and {entry.file_name} of {source} would "
+                f"both be written as {path.stem}.png; rename one."
+            )
+        names[path.stem] = entry.file_name
+
+
 def _compare(
     entry: _Entry, size: tuple[int, int], path: Path, source: Path
 ) -> None:
@@ -190,6 +225,22 @@ def _collected(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
+def read_instances(
+    path: Path, keys: Sequence[str] = ("images", "annotations")
+) -> dict[str, Any]:
+    """Return what a JSON of instances holds, at least a list for each key."""
+    content = read_json(path)
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(
+            content.get(key), list
+        ):
+            raise DataError(
+                f'{path} has no list "{key}"; this is not COCO\'s instance '
+                "format, so export that."
+            )
+    return content
+
+
 def _read(
     path: Path, categories: Categories, problems: list[str]
 ) -> tuple[list[_Entry], dict[str, list[Instance]]]:
@@ -197,15 +248,7 @@ def _read(
 
     What is wrong with its entries is added to the problems.
     """
-    content = read_json(path)
-    for key in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(
-            content.get(key), list
-        ):
-            raise DataError(
-                f'{path} has no list "{key}"; this is not COCO\'s instance '
-                "format."
-            )
+    content = read_instances(path)
     if not content["images"]:
         raise DataError(f"{path} lists no image; there is no data.")
     entries: dict[str, _Entry] = {}
@@ -231,14 +274,9 @@ def _read(
                     "images; add or remove it."
                 )
             try:
-                label = categories.label(thing.category_id)
+                categories.label(thing.category_id)
             except DataError as error:
                 raise DataError(f"{where}: {error}") from error
-            if not categories[label].isthing:
-                raise DataError(
-                    f"{where} is of {categories[label].name}, which is "
-                    "stuff; instances are things."
-                )
             things.setdefault(image, []).append(thing)
     return [*entries.values()], things
 
@@ -258,9 +296,10 @@ def merge(
     """Return an image's id map, and of each segment its label and the rest.
 
     stuff: (H, W) category ids, -1 where there is none; things: its
-    instances, each after its run lengths.  Instances that others cover
-    wholly are left out.
+    instances, each after its run lengths; those of stuff classes are added
+    to the stuff.  What others cover wholly is left out.
     """
+    stuff = stuff.copy()
     id_map = np.zeros(stuff.shape, np.int32)
     labels: dict[int, int] = {}
     more: dict[int, dict] = {}
@@ -270,23 +309,31 @@ def merge(
         id_map[mask] = number
         labels[number], more[number] = label, {"iscrowd": crowd}
 
+    # Crowds are loose outlines: below all other things.
+    things = sorted(
+        things, key=lambda t: (not t[1].iscrowd, -t[0][1::2].sum())
+    )
+    found = []
+    for runs, thing in things:
+        label = categories.label(thing.category_id)
+        if categories[label].isthing:
+            found.append((runs, label, int(thing.iscrowd)))
+        else:
+            stuff[mask_of(runs, stuff.shape)] = thing.category_id
     for label, category in enumerate(categories):
         where = stuff == category.id
         if not category.isthing and where.any():
             draw(where, label, 0)
-    # Crowds are loose outlines: at the very bottom.
-    things = sorted(
-        things, key=lambda t: (not t[1].iscrowd, -t[0][1::2].sum())
-    )
-    for runs, thing in things:
-        mask = mask_of(runs, stuff.shape)
-        draw(mask, categories.label(thing.category_id), int(thing.iscrowd))
+    for runs, label, crowd in found:
+        draw(mask_of(runs, stuff.shape), label, crowd)
     seen = set(np.unique(id_map).tolist())
     labels = {n: label for n, label in labels.items() if n in seen}
     return torch.from_numpy(id_map), labels, more
 
 
-def _runs(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
+def _runs(
+    thing: Instance, size: tuple[int, int], entry: _Entry, source: Path
+) -> np.ndarray:
     """Return an instance's run lengths."""
     shape = thing.segmentation
     try:
@@ -295,8 +342,9 @@ def _runs(thing: Instance, size: tuple[int, int], source: Path) -> np.ndarray:
         return checked_runs(shape, size)
     except ValueError as error:
         raise DataError(
-            f"{source}: the outline of annotation {thing.id} cannot "
-            f"be used: {error}; correct it or remove the annotation."
+            f"{source}: the outline of annotation {thing.id}, of "
+            f"{entry.file_name}, cannot be used: {error}; correct it or "
+            "remove the annotation."
         ) from error
 
 

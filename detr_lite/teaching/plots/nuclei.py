@@ -1,6 +1,7 @@
 """Chapter 7: cells, what a model found in them, and photographs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -8,19 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from detr_lite.data.batch import pad_images
 from detr_lite.data.categories import Categories
 from detr_lite.data.sample import Sample
-from detr_lite.inference.drawing import anchor
 from detr_lite.inference.results import Prediction
 from detr_lite.teaching.plots.panels import (
     box,
     heat_panel,
     image_panel,
-    label,
     outline,
     panels_figure,
     segments_panel,
@@ -32,35 +31,44 @@ STYLES = {FOUND: "-", WRONG: (0, (1.6, 0.8)), MISSED: "--"}
 GRAIN, FUR = 150, 110  # dots per inch: detail makes large files
 LARGE = 130  # of large micrographs
 LEGEND, SECOND_LINE = 0.35, 0.12  # inches
-# Of classes that nobody gave a color; safe for color-blind readers.
-COLORS = (
+# Of classes that nobody gave a color; safe for color-blind readers.  Those
+# of things are seen as outlines on dark images, too.
+THINGS = (
     (213, 94, 0),
-    (0, 60, 90),
+    (86, 180, 233),
+    (240, 228, 66),
     (0, 158, 115),
     (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
+)
+STUFF = (
+    (0, 60, 90),
+    (150, 150, 150),
     (0, 114, 178),
-    (240, 228, 66),
+    (120, 80, 40),
 )
 
 
-def class_colors(count: int) -> list[list[int]]:
-    """Return colors for so many classes; after eight they come again."""
-    return [list(COLORS[i % len(COLORS)]) for i in range(count)]
+def class_colors(isthing: Sequence[bool]) -> list[list[int]]:
+    """Return colors for classes; after a few of a kind they come again.
+
+    isthing: of each class whether it is a thing, which has brighter colors.
+    """
+    colors = {True: cycle(THINGS), False: cycle(STUFF)}
+    return [list(next(colors[bool(thing)])) for thing in isthing]
 
 
 def outlined_panel(
     axis: Axes,
     shown: Sample | Prediction,
     categories: Categories | None = None,
-    names: bool = False,
+    legend: bool = False,
 ) -> None:
     """Draw an image with the outlines of its things.
 
     shown: what people drew in it, or what a model found.
     categories: say which labels are things (default: label 0 alone).
-    names: outline stuff, too, in white, and write each segment's class.
+    legend: outline stuff, too, and each segment in its class's color, which
+        class_legend tells.
     """
     image_panel(axis, shown.image)
     ids = np.asarray(shown.id_map)
@@ -69,14 +77,38 @@ def outlined_panel(
     for number, kind in _segments(shown):
         thing = kind == 0 if categories is None else categories[kind].isthing
         (things if thing else stuff).append((number, kind))
-    for number, _ in stuff if names else ():
-        outline(axis, ids == number, "white", 1.1)
-    for number, _ in things:
-        outline(axis, ids == number, FOUND, 1.1)
-    if categories is not None and names:
-        for number, kind in stuff + things:
-            x, y = anchor(ids, number)
-            label(axis, x + 0.5, y + 0.5, categories[kind].name)
+    if categories is None or not legend:
+        for number, _ in things:
+            outline(axis, ids == number, FOUND, 1.1)
+        return
+    for number, kind in stuff + things:
+        color = "#{:02X}{:02X}{:02X}".format(*categories[kind].color)
+        outline(axis, ids == number, "white", 2.2)  # colors stand out on it
+        outline(axis, ids == number, color, 1.2)
+
+
+def class_legend(
+    figure: Figure,
+    shown: Sequence[Sample | Prediction],
+    categories: Categories,
+) -> None:
+    """Say below a figure which color is which of the classes in it."""
+    there = {kind for one in shown for _, kind in _segments(one)}
+    columns = 4
+    figure.set_figheight(
+        figure.get_figheight() + LEGEND * -(-len(there) // columns)
+    )
+    figure.legend(
+        handles=[
+            Patch(
+                fc=[c / 255 for c in categories[kind].color],
+                label=categories[kind].name,
+            )
+            for kind in sorted(there)
+        ],
+        loc="outside lower center",
+        ncols=columns,
+    )
 
 
 def _segments(shown: Sample | Prediction) -> Iterator[tuple[int, int]]:
@@ -94,7 +126,7 @@ def _segments(shown: Sample | Prediction) -> Iterator[tuple[int, int]]:
 def outlined_figure(
     shown: Sequence[Sample | Prediction],
     categories: Categories,
-    names: bool = False,
+    legend: bool = False,
 ) -> Figure:
     """Return images side by side, with the outlines of their things.
 
@@ -103,13 +135,15 @@ def outlined_figure(
     _, height, width = shown[0].image.shape
     figure = panels_figure(
         [
-            lambda a, s=one: outlined_panel(a, s, categories, names)
+            lambda a, s=one: outlined_panel(a, s, categories, legend)
             for one in shown
         ],
         columns=len(shown),
         aspect=height / width,
     )
     figure.set_dpi(LARGE if width > 256 else GRAIN)
+    if legend:
+        class_legend(figure, shown, categories)
     return figure
 
 
@@ -325,21 +359,23 @@ def found_figure(
     predictions: Sequence[Prediction],
     samples: Sequence[Sample] = (),
     names: bool = True,
+    legend: bool = False,
 ) -> Figure:
     """Return images, and below each what a model found in it.
 
     samples: with these, the images show what people drew in them.
     names: write the classes and their probabilities on the segments.
+    legend: tell the classes below, by their colors.
     """
     _, height, width = predictions[0].image.shape
     categories = predictions[0].categories
     panels = [lambda a, p=p: image_panel(a, p.image) for p in predictions]
     if samples:
         panels = [
-            lambda a, s=s: outlined_panel(a, s, categories, names)
+            lambda a, s=s: outlined_panel(a, s, categories, legend)
             for s in samples
         ]
-    return panels_figure(
+    figure = panels_figure(
         panels
         + [
             lambda a, p=p: segments_panel(a, p, names=names)
@@ -349,6 +385,9 @@ def found_figure(
         rows=["people", "model"] if samples else (),
         aspect=height / width,
     )
+    if legend:
+        class_legend(figure, [*samples, *predictions], categories)
+    return figure
 
 
 def batch_figure(*batches: Mapping[str, Tensor]) -> Figure:
