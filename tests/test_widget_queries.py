@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from browsing import drag
 from widgets import NAMES, sample
 
 from detr_lite.data.batch import pad_images
@@ -50,14 +51,23 @@ def test_the_queries_find_what_the_package_finds(opened, model):
 
 @pytest.mark.browser
 def test_what_is_not_sure_enough_is_no_find(opened):
-    """While a thing goes across, some query names it without being sure."""
+    """The starfish on the ball: two queries name a ball, less than sure."""
     unsure = set()
     with opened("queries") as view:
         rows = view.locator("button.dl-query")
-        view.locator(".dl-thing").first.focus()
-        for _ in range(40):
-            view.keyboard.press("Shift+ArrowRight")
-            view.wait_for_timeout(60)
+        scene = view.locator(".dl-scene").bounding_box()
+
+        def at(x, y):
+            side = scene["width"]
+            return scene["x"] + side * x, scene["y"] + side * y
+
+        for place in ((0.6, 0.7), (0.85, 0.45), (0.75, 0.2)):
+            star = view.get_by_role("button", name="starfish").first
+            box = star.bounding_box()
+            x = box["x"] + box["width"] / 2
+            y = box["y"] + box["height"] / 2
+            drag(view, (x, y), at(*place))
+            view.wait_for_timeout(400)
             for row in rows.all():
                 name = row.locator(".dl-name").inner_text()
                 said = row.get_attribute("aria-label").rpartition("then ")[2]

@@ -41,6 +41,14 @@ class Attention {
   private readonly over = canvas(FINE, { class: "dl-over-scene" });
   private readonly tiles: HeadTile[];
   private readonly words = html("p", { class: "dl-words" });
+  private readonly all = button(
+    { class: "dl-switch" },
+    () => {
+      this.head = ALL;
+      this.draw();
+    },
+    "All heads",
+  );
   private readonly scale = new Scale();
 
   constructor(root: HTMLElement, scene: number) {
@@ -105,7 +113,14 @@ class Attention {
         ),
         html("div", {}, heads, this.scale.root, this.words),
       ),
-      html("div", { class: "dl-tools" }, softmax.root, layers.root, faint),
+      html(
+        "div",
+        { class: "dl-tools" },
+        this.all,
+        softmax.root,
+        layers.root,
+        faint,
+      ),
       html("p", { class: "dl-note" }, NOTE),
       new Report(this.live, () => this.words.textContent!).root,
     );
@@ -139,6 +154,7 @@ class Attention {
     const most = this.head === ALL ? Math.max(...seen) : top;
     this.drawOver(this.bright(seen, most), side);
     this.scale.show(most, this.gamma);
+    this.all.setAttribute("aria-pressed", String(this.head === ALL));
     this.tell(seen, shares, side);
   }
 
@@ -164,9 +180,12 @@ class Attention {
     const touched = this.touched(side);
     const on = seen.reduce((total, x, i) => total + (touched[i] ? x : 0), 0);
     const who = this.who(name, shares);
-    const what = this.head === ALL ? "of all heads together" : "of its own";
+    const what =
+      this.head === ALL
+        ? "Of the attention of all heads together"
+        : "Of its attention";
     this.words.textContent =
-      `${who} Of the attention ${what}, 90\u00a0% lies on ${positions} of ` +
+      `${who} ${what}, 90\u00a0% lies on ${positions} of ` +
       `${side * side} positions, and ${percent(on / sum)} on the ${name} ` +
       `itself.${this.answered()}`;
   }
