@@ -143,15 +143,16 @@ def test_transformers_runs_its_adapters_once_for_each_query():
 def test_the_copies_explain_what_transformers_takes_beyond_the_original():
     """Of the paper's model, as it was measured."""
     case = json.loads(bench_tables.RESULTS.read_text())["inference_800x1066"]
-    for (ours, theirs), cost in zip(
-        (
-            [case[side][key] for side in ("reference", "transformers")]
-            for key in ("giga_multiply_adds", "growth_mb")
-        ),
-        (bench_tables.copies()[0], 1000 * bench_tables.copies()[1]),
-        strict=True,
-    ):
-        assert theirs - ours == pytest.approx(cost, rel=0.02)
+    products, gigabytes = bench_tables.copies()
+    ours, theirs = (
+        case[side]["giga_multiply_adds"]
+        for side in ("reference", "transformers")
+    )
+    assert theirs - ours == pytest.approx(products, rel=0.02)
+    # What else a convolution takes depends on the machine.
+    rest = case["transformers"]["growth_mb"] / 1000 - gigabytes
+    assert 0 < rest < gigabytes / 2
+    assert case["reference"]["growth_mb"] / 1000 < gigabytes / 2
 
 
 def marks(svg):

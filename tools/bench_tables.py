@@ -511,18 +511,17 @@ def copies() -> tuple[float, float]:
 def slower(results: dict) -> str:
     """Return why transformers takes longer than the savings off."""
     case = results["inference_800x1066"]
-    counts, grown = (
-        [case[side][key] for side in ("reference", "transformers")]
-        for key in ("giga_multiply_adds", "growth_mb")
-    )
+    sides = ("reference", "transformers")
+    counts = [case[side]["giga_multiply_adds"] for side in sides]
+    grown = case["transformers"]["growth_mb"] / 1000
     adapters, gigabytes = copies()
     return (
         f"For one image of 800x1066, `transformers` makes {counts[1]:.0f} "
         f"billion multiply-adds where ours with the savings off makes "
         f"{counts[0]:.0f}. That is {counts[1] - counts[0]:.0f} billion more, "
         f"and applying the adapters to 99 more copies takes {adapters:.0f} "
-        f"billion. Its memory grows by {(grown[1] - grown[0]) / 1000:.1f} GB "
-        f"more, and 100 copies of the wide features are {gigabytes:.1f} GB."
+        f"billion. Its memory grows by {grown:.1f} GB, of which 100 copies of "
+        f"the wide features are {gigabytes:.1f} GB."
     )
 
 
