@@ -19,7 +19,7 @@ help:
 	@echo "make widgets  build the pages' script from book/widgets (with Node)"
 	@echo "make weights  train the shipped weights again (an hour, 2 cores)"
 	@echo "make tables   measure the tables of the README (4 hours)"
-	@echo "make bench    time us, the original's way and transformers (45 min)"
+	@echo "make bench    time us, the original's way and transformers (20 min)"
 	@echo "make lock     pin the newest dependencies in requirements.lock"
 	@echo "make clean    remove what the commands above made, but runs/"
 
