@@ -3,17 +3,22 @@
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import measure
 import numpy as np
 import pytest
+import torch
 
 from detr_lite import load_model
 from detr_lite.data.batch import collate
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
+from detr_lite.inference.model import build_model
+from detr_lite.models import SCENES_CONFIG
+from detr_lite.position import SinePositionalEncoding
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +50,21 @@ def test_card_gives_the_measured_figures():
     kept = measure.read_results()["shipped"]
     for text, key in zip(row, ("pq", "pq_things", "pq_stuff"), strict=True):
         assert float(text) == pytest.approx(kept[key], abs=0.001)
+
+
+@pytest.mark.parametrize("name", measure.ABLATIONS)
+def test_each_ablation_is_a_model_that_can_be_built(name):
+    changes = measure.ABLATIONS[name]
+    config = replace(SCENES_CONFIG, **changes)
+    assert (config == SCENES_CONFIG) == (name == "quick")
+    build_model(config)
+
+
+def test_without_positions_all_positions_are_the_same():
+    changes = measure.ABLATIONS["no_positions"]
+    position = SinePositionalEncoding(128, **changes)
+    encoded = position(torch.zeros(1, 12, 12, dtype=torch.bool)).flatten(2)
+    assert (encoded - encoded[..., :1]).abs().max() < 1e-12
 
 
 def test_readme_tables_are_the_measured_ones():

@@ -32,6 +32,25 @@ def test_the_heads_have_the_packages_shares(opened, model):
 
 
 @pytest.mark.browser
+def test_the_scale_is_that_of_the_heads(opened, model):
+    found = model.predict(sample("attention").image)
+    names = [NAMES[s.label] for s in found.segments]
+    maps = found.attention_maps[names.index("ball")]
+    with opened("attention") as view:
+        view.locator(".dl-chip", has_text="Ball").click()
+        scale = view.locator(".dl-scale")
+        numbers = re.findall(r"\d+(?:\.\d+)?", scale.inner_text())
+        assert float(numbers[1]) == pytest.approx(maps.max().item(), rel=0.02)
+        view.get_by_role("button", name="for each head").click()
+        _, one, together = re.findall(r"\d+(?:\.\d+)?", scale.inner_text())
+        own = maps / maps.sum((1, 2), keepdim=True)
+        assert float(one) == pytest.approx(own.max().item(), rel=0.02)
+        assert float(together) == pytest.approx(
+            own.sum(0).max().item(), rel=0.02
+        )
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 700, 1440])
 def test_nothing_moves_while_a_thing_is_dragged(opened, width):
     with opened("attention", viewport={"width": width, "height": 900}) as view:

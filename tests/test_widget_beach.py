@@ -130,6 +130,42 @@ def test_what_is_chosen_in_the_answer_is_what_buttons_change(opened):
 
 
 @pytest.mark.browser
+def test_what_the_answer_has_wrong_is_said(opened):
+    with opened("beach") as view:
+        words = view.locator(".dl-caption").nth(1)
+        assert "What the model finds." in words.inner_text()
+        crate = view.locator(".dl-thing[aria-label^=Crate]")
+        crate.focus()
+        for key in ["ArrowDown"] * 8 + ["ArrowLeft"] * 12:
+            view.keyboard.press(key)  # over the left half of the ball
+        words.get_by_text("It misses the crate.").wait_for()
+        assert selected(view) == ["Crate"]
+        view.locator(".dl-chip", has_text="Ball").click()
+        words.get_by_text("What the model finds.").wait_for()
+        view.get_by_role("button", name="Next scene").click()
+        words.get_by_text("It finds the tent twice.").wait_for()
+        assert view.locator(".dl-chip", has_text="Tent").count() == 3
+
+
+@pytest.mark.browser
+def test_a_thing_that_was_just_added_is_not_missed(opened):
+    with opened("beach") as view:
+        seen = view.evaluate(
+            """async () => {
+              const words = document.querySelectorAll(".dl-caption")[1];
+              const seen = [words.textContent];
+              const watch = new MutationObserver(
+                () => seen.push(words.textContent));
+              watch.observe(words, { childList: true, subtree: true });
+              document.querySelector("[aria-label='Add a ball']").click();
+              await new Promise((done) => setTimeout(done, 1000));
+              return seen;
+            }"""
+        )
+        assert not [one for one in seen if "misses" in one]
+
+
+@pytest.mark.browser
 def test_the_last_thing_hands_its_focus_to_the_horizon(opened):
     with opened("beach") as view:
         view.locator(".dl-thing").first.focus()

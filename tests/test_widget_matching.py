@@ -45,6 +45,20 @@ def test_the_game_has_the_packages_costs(opened):
 
 
 @pytest.mark.browser
+def test_the_costs_are_one_stop_with_arrows_within(opened):
+    with opened("matching") as view:
+        cells = view.locator(".dl-cost")
+        cells.first.focus()
+        # Rows are predictions: on to B, then to its second segment.
+        for key in ("ArrowDown", "ArrowRight"):
+            view.keyboard.press(key)
+        label = view.evaluate("document.activeElement.ariaLabel")
+        assert label.startswith("Prediction B for ball 2")
+        stops = [cells.nth(i).get_attribute("tabindex") for i in range(12)]
+        assert stops == ["0" if i == 4 else "-1" for i in range(12)]
+
+
+@pytest.mark.browser
 def test_the_game_is_played_by_keys(opened):
     with opened("matching") as view:
         cells = view.locator(".dl-cost")

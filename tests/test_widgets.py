@@ -234,6 +234,26 @@ def test_out_of_sight_a_widget_costs_nothing(address, browser):
         assert [r for r in it.requests if "weights" in r]
 
 
+@pytest.mark.browser
+def test_a_widget_is_as_tall_as_it_gets_before_it_is_in_sight(
+    address, browser
+):
+    with Opened(browser, f"{address}/far.html") as it:
+        it.view.evaluate(
+            """() => {
+              const widget = document.querySelector(".dl-widget");
+              const { top } = widget.getBoundingClientRect();
+              scrollTo(0, scrollY + top - innerHeight - 1500);
+            }"""
+        )
+        it.view.locator(READY["beach"]).first.wait_for()
+        height = "document.querySelector('.dl-widget').offsetHeight"
+        before = it.view.evaluate(height)
+        it.view.locator(".dl-widget").scroll_into_view_if_needed()
+        it.view.wait_for_timeout(300)
+        assert it.view.evaluate(height) == before
+
+
 def top(view):
     """Return how far below the window's upper edge the words after are."""
     look = "document.getElementById('after').getBoundingClientRect().top"

@@ -39,6 +39,10 @@ const detrLite = {
 };
 Object.assign(globalThis, { detrLite });
 
+// A widget is taller than its picture: it grows before it is in sight, so that
+// nothing moves under the eyes of who scrolls, a screen at a time as well.
+const AHEAD = 1800; // pixels below the window
+
 // What builds each; those with a live model return it.
 type Build = (root: HTMLElement, scene: number) => Live | undefined;
 const WIDGETS: Record<string, Build> = {
@@ -91,7 +95,7 @@ function watch(): void {
         start(target as HTMLElement);
       }
     },
-    { rootMargin: "400px" },
+    { rootMargin: `${AHEAD}px` },
   );
   for (const root of document.querySelectorAll(".dl-widget")) {
     sight.observe(root);

@@ -70,9 +70,16 @@ export class Report {
   }
 }
 
-function foundWords({ inOrder }: Live): string {
-  const words = inOrder.map(
+function foundWords(live: Live): string {
+  const words = live.inOrder.map(
     ({ label, score }) => `${NAMES[label]} ${percent(score)}`,
   );
-  return `Found: ${words.join(", ")}.`;
+  return `Found: ${words.join(", ")}. ${mistake(live)}`.trimEnd();
+}
+
+/** What the answer has wrong, where a reader would wonder; or nothing. */
+export function mistake({ missed, foundTwice }: Live): string {
+  if (missed !== undefined) return `It misses the ${NAMES[missed.label]}.`;
+  if (foundTwice === undefined) return "";
+  return `It finds the ${NAMES[foundTwice.label]} twice.`;
 }

@@ -82,6 +82,7 @@ export class Live {
   reading: Reading = {};
   followed: Thing | undefined; // what the chosen segment lies on, if a thing
   private owners = new Map<number, Thing>(); // by query: what it lies on
+  private judged: Thing[] = []; // what was there when the model answered
   private readonly views: View[] = [];
   private stale = true; // the picture has changed since it was last sent
   private busy = false;
@@ -172,6 +173,7 @@ export class Live {
     Object.assign(this.reading, reading);
     if (this.run === undefined) return;
     this.answer = understood(this.model!, this.run, this.reading);
+    this.judged = [...this.beach.things];
     this.owners = owners(this.answer, this.picture, this.beach);
     this.keepChoice();
     for (const view of this.views) view.answer?.();
@@ -225,6 +227,20 @@ export class Live {
     if (this.answer === undefined) return [];
     const { kept, panoptic } = this.answer;
     return kept.filter((_, i) => panoptic.areas[i] > 0);
+  }
+
+  /** The thing that the reader follows, if no segment lies on it. */
+  get missed(): Thing | undefined {
+    const thing = this.followed;
+    // One that was just added is not missed yet.
+    const shown = thing !== undefined && this.judged.includes(thing);
+    return shown && this.queryOf(thing) < 0 ? thing : undefined;
+  }
+
+  /** A thing that several segments lie on. */
+  get foundTwice(): Thing | undefined {
+    const things = this.segments.map(({ query }) => this.owners.get(query));
+    return things.find((thing, i) => thing && things.indexOf(thing) < i);
   }
 
   /** Segments in an order that stays while things move: things, then stuff. */

@@ -8,6 +8,7 @@ export class Scale {
   readonly root: HTMLElement;
   private readonly bar = html("span", { class: "dl-bar" });
   private readonly top = html("span");
+  private readonly note = html("span");
 
   constructor() {
     this.root = html(
@@ -16,15 +17,25 @@ export class Scale {
       html("span", {}, "0"),
       this.bar,
       this.top,
+      this.note,
     );
   }
 
-  /** most: the largest value; gamma: the power that makes faint ones bright. */
-  show(most: number, gamma: number): void {
+  /**
+   * most: the largest value; gamma: the power that makes faint ones bright;
+   * note: what else there is to say.
+   */
+  show(most: number, gamma: number, note = ""): void {
     const stops = Array.from({ length: 17 }, (_, i) =>
       css(heat((i / 16) ** gamma)),
     );
     this.bar.style.background = `linear-gradient(90deg, ${stops.join()})`;
-    this.top.textContent = String(Number(most.toPrecision(2)));
+    this.top.textContent = short(most);
+    this.note.textContent = note;
   }
+}
+
+/** A number with two digits that count. */
+export function short(x: number): string {
+  return String(Number(x.toPrecision(2)));
 }

@@ -17,7 +17,7 @@ import { figure, nextScene } from "../parts/figure";
 import { FINE, Live } from "../parts/live";
 import { drawMap, sumOfMaps, VEIL } from "../parts/maps";
 import { drawOutline } from "../parts/outline";
-import { Scale } from "../parts/scale";
+import { Scale, short } from "../parts/scale";
 import { SceneView } from "../parts/scene_view";
 
 const TILE = 96; // pixels a side
@@ -153,7 +153,8 @@ class Attention {
     // The sum of eight maps of 1 each has a scale of its own.
     const most = this.head === ALL ? Math.max(...seen) : top;
     this.drawOver(this.bright(seen, most), side);
-    this.scale.show(most, this.gamma);
+    const note = most > top ? `(all together: up to ${short(most)})` : "";
+    this.scale.show(top, this.gamma, note);
     this.all.setAttribute("aria-pressed", String(this.head === ALL));
     this.tell(seen, shares, side);
   }

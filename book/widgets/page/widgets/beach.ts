@@ -1,7 +1,7 @@
 // The front page: move things on the beach.
 
 import { AnswerView } from "../parts/answer_view";
-import { Chips, Report } from "../parts/chips";
+import { Chips, mistake, Report } from "../parts/chips";
 import { html } from "../parts/dom";
 import { clock, figure, nextScene } from "../parts/figure";
 import { Live } from "../parts/live";
@@ -9,6 +9,7 @@ import { SceneView } from "../parts/scene_view";
 import { StageStrip, WANTED } from "./beach_strip";
 import { tools } from "./beach_tools";
 
+const FINDS = "What the model finds.";
 const STAGES =
   "What is chosen, in the five stages: 1. the positions that are similar to " +
   "where it is; 2. its query; 3. where each head looks, and all of them in " +
@@ -20,12 +21,17 @@ export function beach(root: HTMLElement, scene: number): Live {
   const live = new Live(scene, WANTED);
   const view = new SceneView(live);
   const answer = new AnswerView(live);
+  const words = html("span", {}, FINDS);
+  const say = () => {
+    words.textContent = mistake(live) || FINDS;
+  };
+  live.show({ answer: say, choice: say });
   root.replaceChildren(
     html(
       "div",
       { class: "dl-pair" },
       figure(view.root, "Drag a thing, or the horizon.", nextScene(live)),
-      figure(answer.root, "What the model finds.", clock(live)),
+      figure(answer.root, words, clock(live)),
     ),
     tools(live, view),
     new Chips(live).root,

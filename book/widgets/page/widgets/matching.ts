@@ -4,7 +4,15 @@ import type { Box } from "../../engine/boxes";
 import { assign, assignGreedily, COST, pairCost } from "../../engine/matching";
 import { BALL, CRATE, NAMES, TENT } from "../../engine/scenes";
 import { CLASS_COLORS, css } from "../parts/colors";
-import { button, Choice, capital, html, percent, svg } from "../parts/dom";
+import {
+  button,
+  Choice,
+  capital,
+  html,
+  oneStop,
+  percent,
+  svg,
+} from "../parts/dom";
 import { ARROWS, clip, draggable } from "../parts/drag";
 
 const CLASSES = [BALL, CRATE, TENT]; // that predictions have a probability of
@@ -12,6 +20,7 @@ const UNITS = 100; // of the board, a side
 const STEP = 0.02; // of the arrow keys, relative to the board
 const SMALLEST = 0.06; // side of a box
 const GRIP = 5; // radius of what a finger can hit
+const CAPTION = "The cost of each pair; arrow keys go from one to the next";
 const ORDER = ["1st", "2nd", "3rd"];
 
 interface Segment {
@@ -282,12 +291,14 @@ class Game {
       const cells = this.cells.map((column) => html("td", {}, column[i]));
       return html("tr", {}, head, ...cells);
     });
+    const body = html("tbody", {}, ...rows);
+    oneStop(body, this.segments.length);
     return html(
       "table",
       { class: "dl-costs" },
-      html("caption", { class: "dl-hidden" }, "The cost of each pair"),
+      html("caption", { class: "dl-hidden" }, CAPTION),
       html("thead", {}, html("tr", {}, html("td", {}), ...heads)),
-      html("tbody", {}, ...rows),
+      body,
     );
   }
 
