@@ -14,7 +14,12 @@ import torch
 from detr_lite import load_model
 from detr_lite.data.batch import collate
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
+from detr_lite.data.scenes import (
+    SCENE_CATEGORIES,
+    VALIDATION_COUNT,
+    VALIDATION_SEED,
+    SceneSplit,
+)
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG
@@ -57,7 +62,7 @@ def test_each_ablation_is_a_model_that_can_be_built(name):
     changes = measure.ABLATIONS[name]
     config = replace(SCENES_CONFIG, **changes)
     assert (config == SCENES_CONFIG) == (name == "quick")
-    build_model(config)
+    build_model(config, SCENE_CATEGORIES)
 
 
 def test_without_positions_all_positions_are_the_same():
