@@ -55,6 +55,20 @@ def test_a_name_at_the_border_moves_into_its_panel():
     assert axis.texts[-1].get_position() == pytest.approx((48, 48))
 
 
+def test_names_of_neighbors_keep_off_each_other():
+    figure, axis = plt.subplots()
+    axis.set(xlim=(0, 96), ylim=(96, 0))
+    for x, y in ((30, 2), (32, 3), (30, 5), (70, 50), (72, 51)):
+        label(axis, x, y, "starfish .98")
+    figure.canvas.draw()
+    frame = 2 * figure.dpi / 72
+    drawn = [text.get_window_extent().padded(frame) for text in axis.texts]
+    for i, one in enumerate(drawn):
+        assert one.count_overlaps(drawn[:i]) == 0
+        assert axis.bbox.y0 < one.y0 < one.y1 < axis.bbox.y1 + frame
+    assert axis.texts[3].get_position() == pytest.approx((70, 50))
+
+
 def test_segments_are_outlined_in_white(prediction):
     drawn = np.asarray(overlay(prediction, smallest=40))
     assert (drawn[19, 1] == 255).all()

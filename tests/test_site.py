@@ -223,6 +223,13 @@ def test_a_figure_keeps_its_size_on_a_phone_and_its_frame_scrolls(
     view.close()
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_the_keyboard_reaches_the_frame_of_each_figure(page, soup):
+    frames = soup(f"{page}.html").select(".cell_output:has(> img)")
+    assert len(frames) >= 4
+    assert {frame.get("tabindex") for frame in frames} == {"0"}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_headings_are_in_order(page, soup):
     headings = soup(f"{page}.html").select("article :is(h1, h2, h3, h4, h5)")

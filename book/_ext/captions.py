@@ -9,7 +9,7 @@ import re
 
 from docutils import nodes
 
-FRAME = '<div class="cell_output docutils container"'
+FRAME = 'class="cell_output framed docutils container"'
 
 
 def mark_captions(app, doctree: nodes.document) -> None:
@@ -21,16 +21,23 @@ def mark_captions(app, doctree: nodes.document) -> None:
                 paragraph["classes"].append("caption")
 
 
+def mark_frames(app, doctree: nodes.document, docname: str) -> None:
+    """Give each output that holds a figure, and perhaps more, a class."""
+    for output in doctree.findall(nodes.container):
+        figure = any(isinstance(part, nodes.image) for part in output)
+        if figure and "cell_output" in output["classes"]:
+            output["classes"].append("framed")
+
+
 def focusable(app, pagename, templatename, context, doctree) -> None:
     """Let the keyboard reach the frames of figures."""
     body = context.get("body", "")
-    context["body"] = body.replace(
-        f"{FRAME}>\n<img", f'{FRAME} tabindex="0">\n<img'
-    )
+    context["body"] = body.replace(FRAME, f'{FRAME} tabindex="0"')
 
 
 def setup(app) -> dict:
     """Mark the captions when a page is read, its frames when it is written."""
     app.connect("doctree-read", mark_captions)
+    app.connect("doctree-resolved", mark_frames)
     app.connect("html-page-context", focusable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
