@@ -23,6 +23,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from detr_lite.teaching.faults import FAULTS
+from detr_lite.teaching.plots.style import INK
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
@@ -221,6 +222,37 @@ def test_a_figure_keeps_its_size_on_a_phone_and_its_frame_scrolls(
     moved = "document.activeElement.scrollLeft > 0"
     view.wait_for_function(moved, timeout=10_000)
     view.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_figures_ink_can_be_read(theme, address, browser):
+    """4.5 to 1 is what WCAG asks of text of this size."""
+    view = browser.new_page(viewport={"width": 1440, "height": 900})
+    view.add_init_script(f"localStorage.setItem('mode', '{theme}')")
+    view.goto(f"{address}/03_attention_maps.html")
+    image = view.locator(".cell_output > img").first
+    look = "(image, name) => getComputedStyle(image)[name]"
+    filtered = image.evaluate(look, "filter")
+    brighter = re.fullmatch(r"none|brightness\((.+)\)", filtered)[1] or 1
+    ground = view.evaluate("getComputedStyle(document.body).backgroundColor")
+    view.close()
+    ink = [int(INK[i : i + 2], 16) * float(brighter) for i in (1, 3, 5)]
+    behind = [int(x) for x in re.findall(r"\d+", ground)[:3]]
+    light, dark = sorted(map(luminance, (ink, behind)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def luminance(rgb):
+    """Return the relative luminance of a color, as WCAG defines it."""
+    linear = [((x / 255 + 0.055) / 1.055) ** 2.4 for x in rgb]
+    linear = [
+        x / 255 / 12.92 if x / 255 <= 0.03928 else y
+        for x, y in zip(rgb, linear, strict=True)
+    ]
+    return sum(
+        x * y for x, y in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
+    )
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
