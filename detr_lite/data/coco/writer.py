@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import ids_to_rgb
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample, Split, areas_of
 from detr_lite.errors import DataError
 from detr_lite.panoptic import Panoptic
-from detr_lite.targets import drawn_boxes
+from detr_lite.targets import boxes_from_id_map
 
 
 class PanopticWriter:
@@ -80,27 +80,22 @@ class PanopticWriter:
     def _segments(
         self, id_map: Tensor, labels: dict[int, int], more: dict[int, dict]
     ) -> list[dict]:
-        drawn, boxes = drawn_boxes(id_map)
-        areas = np.unique(id_map.numpy(), return_counts=True)[1]
-        place = {number: i for i, number in enumerate(drawn.tolist())}
-        infos = []
-        for number, label in labels.items():
-            if number not in place:
-                raise DataError(
-                    f"Segment {number} has no pixel in its image; "
-                    "remove it from the annotation."
-                )
-            x0, y0, x1, y1 = boxes[place[number]].tolist()
-            infos.append(
-                {
-                    "id": number,
-                    "category_id": self.categories[label].id,
-                    "area": int(areas[place[number]]),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    **more.get(number, {}),
-                }
+        ids = torch.tensor([*labels], dtype=torch.int64)
+        boxes = boxes_from_id_map(id_map, ids).int()
+        boxes[:, 2:] -= boxes[:, :2]
+        areas = areas_of(id_map, ids)
+        return [
+            {
+                "id": number,
+                "category_id": self.categories[label].id,
+                "area": area,
+                "bbox": box,
+                **more.get(number, {}),
+            }
+            for (number, label), area, box in zip(
+                labels.items(), areas.tolist(), boxes.tolist(), strict=True
             )
-        return infos
+        ]
 
     def close(self) -> None:
         """Write the JSON, by image id, whatever the order they came in."""
