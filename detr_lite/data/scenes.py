@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -233,7 +234,7 @@ class SceneSplit(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         index = range(len(self))[index]  # also from the end, and slices
         if isinstance(index, range):
             return Part(self, index)

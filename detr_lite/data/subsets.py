@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
+from typing import Any
 
 from torch import Generator, randperm, tensor
 
@@ -22,7 +23,7 @@ class Part(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return Part(self._split, self._indices[index])
         return self._split[self._indices[index]]

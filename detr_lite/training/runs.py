@@ -5,13 +5,12 @@ there.
 """
 
 import contextlib
-import functools
 import io
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from detr_lite.files.output import (
     cannot_write,
     check_folder,
     entered,
-    expanded,
     staged,
     staged_file,
 )
@@ -33,38 +31,6 @@ from detr_lite.inference.model import PanopticModel
 from detr_lite.training.recipe_json import NAME, RecipeFile, read_recipe
 from detr_lite.weights.catalog import BACKBONE_FILE
 from detr_lite.weights.writing import save_backbone, save_model
-
-
-def in_own_folder(train: Callable) -> Callable:
-    """Let a function of four arguments and options hold the fourth, a folder.
-
-    Of several processes the main one holds it.
-    """
-
-    @functools.wraps(train)
-    def run(recipe, train_split, validation, out, *args, **options):
-        out = expanded(out)
-        know = options.get("resume") and (out / CHECKPOINT).exists()
-        folder = contextlib.nullcontext()
-        if os.environ.get("RANK", "0") == "0":
-            folder = entered(out, "train", known=bool(know))
-        try:
-            with folder:
-                return train(
-                    recipe, train_split, validation, out, *args, **options
-                )
-        except RuntimeError as error:
-            # Raised wherever the main process is just then.
-            if not str(error).startswith("DataLoader"):
-                raise
-            raise ConfigError(
-                f"A worker that loads images ended or stood still ({error})"
-                "; there may be too little memory for so many. Use fewer "
-                "workers, and go on with --resume."
-            ) from error
-
-    return run
-
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
@@ -80,6 +46,27 @@ KEYS = {
     "processes",
     "log",
 }
+
+
+@contextlib.contextmanager
+def in_own_folder(out: Path, resume: bool) -> Iterator[None]:
+    """Hold the folder of a run; of several processes the main one does."""
+    folder = contextlib.nullcontext()
+    if os.environ.get("RANK", "0") == "0":
+        known = resume and (out / CHECKPOINT).exists()
+        folder = entered(out, "train", known=known)
+    try:
+        with folder:
+            yield
+    except RuntimeError as error:
+        # Raised wherever the main process is just then.
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise ConfigError(
+            f"A worker that loads images ended or stood still ({error})"
+            "; there may be too little memory for so many. Use fewer "
+            "workers, and go on with --resume."
+        ) from error
 
 
 def check_no_run(out: Path) -> None:
