@@ -5,7 +5,6 @@ there.
 """
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -26,11 +25,11 @@ from detr_lite.files.output import (
     staged,
     staged_file,
 )
-from detr_lite.inference.evaluation import Evaluation
+from detr_lite.inference.evaluation import Evaluation, as_json
 from detr_lite.inference.model import PanopticModel
 from detr_lite.training.recipe_json import NAME, RecipeFile, read_recipe
 from detr_lite.weights.catalog import BACKBONE_FILE
-from detr_lite.weights.writing import save_backbone, save_model
+from detr_lite.weights.writing import save_backbone, save_model, write_pickle
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
@@ -363,22 +362,17 @@ class Run:
             return
         for state in (model.state_dict(), trainer.get("extra", {})):
             _check_finite(state, "The step before has left")
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "settings": self.settings,
-                "phase": phase,
-                "step": step,
-                "model": model.state_dict(),
-                "trainer": trainer,
-                "seconds": self.saved - self.began,
-                "processes": processes,
-                "log": self.log.stat().st_size if self.log.exists() else 0,
-            },
-            buffer,
-        )
-        with staged_file(self.path) as part:
-            part.write_bytes(buffer.getvalue())
+        content = {
+            "settings": self.settings,
+            "phase": phase,
+            "step": step,
+            "model": model.state_dict(),
+            "trainer": trainer,
+            "seconds": self.saved - self.began,
+            "processes": processes,
+            "log": self.log.stat().st_size if self.log.exists() else 0,
+        }
+        write_pickle(self.path, content)
 
     def finish(self, model, evaluation: Evaluation) -> None:
         """Write the results; the checkpoint has done its work."""
@@ -387,17 +381,9 @@ class Run:
             return
         with staged(self.out) as stage:
             save_model(model, stage / MODEL)
-            figures = json.dumps(_without_nan(asdict(evaluation)), indent=1)
-            (stage / "metrics.json").write_text(figures + "\n")
+            (stage / "metrics.json").write_text(as_json(asdict(evaluation)))
         with contextlib.suppress(OSError):
             self.path.unlink()
-
-
-def _without_nan(content):
-    """Return the content with null in place of NaN, which JSON lacks."""
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    return None if content != content else content
 
 
 def _differences(old, new, name: str = "") -> Iterator[tuple[str, str, str]]:
