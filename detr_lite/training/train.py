@@ -35,6 +35,7 @@ from detr_lite.data.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
+from detr_lite.data.transforms import TrainTransform
 from detr_lite.detr import DETR
 from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError
@@ -162,8 +163,6 @@ def train(
         )
         limits = (recipe.model.shortest, recipe.model.longest)
         if transform is None and recipe.augment:
-            from detr_lite.data.transforms import TrainTransform  # torchvision
-
             transform = TrainTransform()
         for number, phase in enumerate(recipe.phases):
             if number < first_phase:
