@@ -40,25 +40,27 @@ def write_predictions(
             found.overlay().save(stage / "overlay" / f"{path.stem}.png")
             if writer is None or found.id_map is None:
                 return
-            id_map = found.id_map.clone()
-            listed: dict[int, int] = {}
-            more: dict[int, dict] = {}
-            for segment, (x0, y0, x1, y1) in zip(
-                found.segments,
-                found.query_boxes.round().int().tolist(),
-                strict=True,
-            ):
-                category = found.categories[segment.label]
-                if category.id not in labels:
-                    id_map[id_map == segment.id] = 0
-                    continue
-                listed[segment.id] = labels[category.id]
-                more[segment.id] = {
-                    "query_bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "isthing": category.isthing,
+            classes = {s.id: found.categories[s.label] for s in found.segments}
+            boxes = found.query_boxes.round().int()
+            boxes[:, 2:] -= boxes[:, :2]
+            more = {
+                segment.id: {
+                    "query_bbox": box,
+                    "isthing": classes[segment.id].isthing,
                     "score": round(segment.score, 4),
                 }
-            writer.add(number, path.stem, id_map, listed, more, path.name)
+                for segment, box in zip(
+                    found.segments, boxes.tolist(), strict=True
+                )
+            }
+            writer.add(
+                number,
+                path.stem,
+                found.id_map,
+                {n: labels.get(c.id) for n, c in classes.items()},
+                more,
+                path.name,
+            )
 
         for _ in ahead(write, predictions, threads=1):
             pass

@@ -119,6 +119,8 @@ class Run:
         self, recipe, engine, out, accelerator, watch, checkpoint_seconds
     ):
         self.recipe, self.out, self.watch = recipe, out, watch
+        self.path = out / CHECKPOINT
+        self.log = out / "log.jsonl"  # a line for each report
         self.accelerator = accelerator
         self.precision = engine.precision
         self.main = accelerator.is_main_process
@@ -128,16 +130,6 @@ class Run:
         self.count = 0
         self.metrics: dict[str, float] = {}
         self.resumed: dict[int, int] = {}  # number of a phase: steps
-
-    @property
-    def path(self) -> Path:
-        """Where the checkpoint is."""
-        return self.out / CHECKPOINT
-
-    @property
-    def log(self) -> Path:
-        """Where the log is, a line of JSON for each report."""
-        return self.out / "log.jsonl"
 
     def start(self, model, resume: bool, about: str) -> tuple[int, int, dict]:
         """Return the phase and step to begin at, and the trainer's state.

@@ -1,6 +1,7 @@
 """Writing COCO's panoptic format: data sets, and results for them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ class PanopticWriter:
         image_id: int,
         name: str,
         id_map: Tensor,
-        labels: dict[int, int],
+        labels: Mapping[int, int | None],
         more: dict[int, dict] | None = None,
         file_name: str | None = None,
     ) -> None:
@@ -46,7 +47,8 @@ class PanopticWriter:
 
         name: of its PNG, without the suffix.
         id_map: (H, W) int32, 0 for void.
-        labels: for each id its label, in the order of the JSON.
+        labels: for each id its label, in the order of the JSON; None if the
+            categories lack its class, and it becomes void.
         more: for each id what the JSON says beside class, area and box.
         file_name: of the image (default: that of the PNG).
 
@@ -58,6 +60,10 @@ class PanopticWriter:
                 f"Two images would both be written as {file}; rename one."
             )
         self._files.add(file)
+        there = {n: label for n, label in labels.items() if label is not None}
+        if gone := [*labels.keys() - there]:
+            void = torch.isin(id_map, torch.tensor(gone))
+            id_map = id_map.masked_fill(void, 0)
         pixels = Image.fromarray(ids_to_rgb(id_map))
         pixels.save(self.folder / "panoptic" / file)
         height, width = id_map.shape
@@ -73,7 +79,7 @@ class PanopticWriter:
             {
                 "image_id": image_id,
                 "file_name": file,
-                "segments_info": self._segments(id_map, labels, more or {}),
+                "segments_info": self._segments(id_map, there, more or {}),
             }
         )
 
@@ -166,9 +172,5 @@ class SubmissionWriter:
 
     def add(self, sample: Sample, result: Panoptic) -> None:
         """Write the result of one image."""
-        id_map = result.id_map.clone()
         labels = {s.id: self._labels[s.label] for s in result.segments}
-        for number in [n for n, label in labels.items() if label is None]:
-            id_map[id_map == number] = 0
-            del labels[number]
-        self._writer.add(sample.image_id, sample.name, id_map, labels)
+        self._writer.add(sample.image_id, sample.name, result.id_map, labels)
