@@ -288,20 +288,20 @@ class Run:
                 f"The loss of phase {phase.name} became {means['loss']} "
                 f"before step {step}; lower the learning rate."
             )
-        self._tell(number, step, means)
-        self._log({"phase": phase.name, "step": step, **means})
+        self._tell(number, step, means, means)
 
     def evaluated(self, number: int, step: int, evaluation) -> None:
         """Tell and log the figures of an evaluation."""
-        phase = self.recipe.phases[number]
         self.metrics = evaluation.metrics
-        self._tell(number, step, {})
-        self._log({"phase": phase.name, "step": step, **self.metrics})
+        self._tell(number, step, {}, self.metrics)
 
-    def _tell(self, number: int, step: int, losses: dict) -> None:
+    def _tell(self, number: int, step: int, losses: dict, new: dict) -> None:
+        """Tell the watcher, and log what is new."""
+        if not self.main:
+            return
         phase = self.recipe.phases[number]
-        if self.watch and self.main:
-            seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self.began
+        if self.watch:
             self.watch(
                 Progress(
                     phase.name,
@@ -315,11 +315,8 @@ class Run:
                     self.model,
                 )
             )
-
-    def _log(self, line: dict) -> None:
-        if not self.main:
-            return
-        line["seconds"] = round(time.monotonic() - self.began, 1)
+        line = {"phase": phase.name, "step": step, **new}
+        line["seconds"] = round(seconds, 1)
         try:
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -40,9 +40,9 @@ def save_model(
     file cannot be written.
     """
     path = Path(path)
-    state = _plain(model.state_dict())
+    state = model.state_dict()
     if layout == "detr_lite":
-        _write(path, save(state, _metadata(model)))
+        _write(path, save(_plain(state), _metadata(model)))
         return
     _check_fixed(model.config, layout)
     state = _plain(convert(state, layout, own_resnet))
