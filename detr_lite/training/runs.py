@@ -335,8 +335,7 @@ class Run:
     def phase_done(self, model, phase: int) -> None:
         """Save what a phase leaves: the next one may start from it."""
         if self.main and self.recipe.phases[phase].name == "backbone":
-            with staged_file(self.out / BACKBONE_FILE) as part:
-                save_backbone(model, part)
+            save_backbone(model, self.out / BACKBONE_FILE)
         self._save(model, phase + 1, 0, {})
 
     def _save(self, model, phase: int, step: int, trainer: dict) -> None:
