@@ -1,4 +1,6 @@
-"""Arguments that several commands have."""
+"""What several commands share: arguments, and what becomes of them."""
+
+from functools import partial
 
 from detr_lite.errors import ConfigError
 
@@ -16,7 +18,7 @@ def add_model(parser) -> None:
 
 
 def add_batch(parser) -> None:
-    """Add the argument of a command that works on many images."""
+    """Add the arguments of a command that works on many images."""
     parser.add_argument(
         "--batch",
         type=int,
@@ -30,11 +32,34 @@ def add_batch(parser) -> None:
         "original does; then they change each other's results a little",
     )
 
+    parser.add_argument(
+        "--mode",
+        choices=("union", "original"),
+        help="how masks of one stuff are merged: as the paper says (union, "
+        "the default), or as the original's code does it",
+    )
 
-def check_batch(args) -> None:
-    """Refuse a batch without images."""
+
+def model_of(args):
+    """Return the model that the arguments of these two functions ask for."""
+    from detr_lite.inference.loading import load_model
+    from detr_lite.inference.speed import Speed
+
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch must be at least 1, not {args.batch}.")
+    return load_model(
+        args.model,
+        args.device,
+        exact_padding=False if args.padded else None,
+        speed=Speed(args.precision),
+    )
+
+
+def bar(what: str):
+    """Return what shows the progress through items, while it lasts."""
+    from tqdm import tqdm
+
+    return partial(tqdm, desc=what, leave=False, disable=None)
 
 
 def add_device(parser, precision: str = "float32") -> None:

@@ -1,6 +1,6 @@
 """detr-lite check."""
 
-from detr_lite.cli.arguments import add_as_stored
+from detr_lite.cli.arguments import add_as_stored, bar
 
 ABOUT = (
     "list every problem of a COCO panoptic data set, and count what it holds"
@@ -25,14 +25,12 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
     """Print problems, warnings and counts; return 1 if it has problems."""
-    from tqdm import tqdm
-
     from detr_lite.data.coco.check import check_folder
 
     report = check_folder(
         args.data,
         args.split,
-        lambda entries: tqdm(entries, "check", leave=False, disable=None),
+        bar("check"),
         upright=not args.as_stored,
     )
     for problem in report.problems:

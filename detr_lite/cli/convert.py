@@ -1,5 +1,7 @@
 """detr-lite convert."""
 
+from detr_lite.cli.arguments import bar
+
 ABOUT = "make a COCO panoptic data set of instances and semantic masks"
 EXAMPLE = (
     "detr-lite convert --instances instances.json --semantic labels "
@@ -33,8 +35,6 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Convert all images, or none."""
-    from tqdm import tqdm
-
     from detr_lite.data.coco.convert import convert
 
     count = convert(
@@ -43,7 +43,7 @@ def run(args) -> None:
         args.images,
         args.classes,
         args.out,
-        lambda entries: tqdm(entries, "convert", leave=False, disable=None),
+        bar("convert"),
     )
     print(
         f"{count} images are in {args.out}; `detr-lite check {args.out}` "

@@ -7,7 +7,8 @@ from detr_lite.cli.arguments import (
     add_as_stored,
     add_batch,
     add_model,
-    check_batch,
+    bar,
+    model_of,
 )
 from detr_lite.errors import ConfigError
 
@@ -36,13 +37,6 @@ def add_arguments(parser) -> None:
         metavar="N",
         help="only N of the images, the same ones each time",
     )
-    parser.add_argument(
-        "--mode",
-        default="union",
-        choices=("union", "original"),
-        help="how masks of one stuff are merged: as the paper says (union, "
-        "the default), or as the original's code does it",
-    )
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument(
         "--save",
@@ -53,8 +47,6 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Evaluate a model, print its metrics, and write them if asked."""
-    from tqdm import tqdm
-
     from detr_lite.data.coco.writer import SubmissionWriter
     from detr_lite.data.scenes import (
         VALIDATION_COUNT,
@@ -63,22 +55,14 @@ def run(args) -> None:
     )
     from detr_lite.files.output import check_file, staged, staged_file
     from detr_lite.inference.evaluation import evaluate, is_evaluation, to_json
-    from detr_lite.inference.loading import load_model
-    from detr_lite.inference.speed import Speed
 
     if args.json:
         check_file(Path(args.json), is_evaluation)
-    check_batch(args)
     if not args.data and (args.split or args.as_stored):
         raise ConfigError(
             "--split and --as-stored are of a folder; name it with --data."
         )
-    model = load_model(
-        args.model,
-        args.device,
-        exact_padding=False if args.padded else None,
-        speed=Speed(args.precision),
-    )
+    model = model_of(args)
     if args.save and not model.config.masks:
         raise ConfigError(
             "The model finds boxes and makes no masks; leave --save out."
@@ -109,12 +93,10 @@ def run(args) -> None:
             model,
             split,
             args.batch,
-            mode=args.mode,
+            mode=args.mode or "union",
             results=writer and writer.add,
             masks=model.config.masks,
-            progress=lambda images: tqdm(
-                images, "evaluate", leave=False, disable=None
-            ),
+            progress=bar("evaluate"),
         )
         print_evaluation(result)
         if writer:

@@ -8,7 +8,8 @@ from detr_lite.cli.arguments import (
     add_as_stored,
     add_batch,
     add_model,
-    check_batch,
+    bar,
+    model_of,
 )
 from detr_lite.errors import ConfigError, ImageError
 
@@ -29,12 +30,6 @@ def add_arguments(parser) -> None:
         metavar="P",
         help="how sure a query must be, 0 to 1 (default: the model's own)",
     )
-    parser.add_argument(
-        "--mode",
-        choices=("union", "original"),
-        help="how masks of one stuff are merged: as the paper says (union, "
-        "the default), or as the original's code does it",
-    )
 
 
 def run(args) -> int:
@@ -44,24 +39,14 @@ def run(args) -> int:
     together or, after another error, not at all.  A model without masks
     gives images with boxes alone.
     """
-    from tqdm import tqdm
-
     from detr_lite.data.coco.categories import used
     from detr_lite.data.images import read_image
-    from detr_lite.inference.loading import load_model
     from detr_lite.inference.prediction_folder import write_predictions
-    from detr_lite.inference.speed import Speed
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ConfigError(f"--threshold must be 0 to 1, not {args.threshold}.")
-    check_batch(args)
     paths = _paths(args.inputs)
-    model = load_model(
-        args.model,
-        args.device,
-        exact_padding=False if args.padded else None,
-        speed=Speed(args.precision),
-    )
+    model = model_of(args)
     if args.mode and not model.config.masks:
         raise ConfigError(
             f"{args.model} makes no masks that could be merged; leave --mode "
@@ -74,15 +59,15 @@ def run(args) -> int:
         failed.append(paths[number])
         if len(failed) == len(paths):  # nothing is left to write
             raise error
-        bar.write(f"detr-lite: {error}", file=sys.stderr)
+        shown.write(f"detr-lite: {error}", file=sys.stderr)
 
     # `with` takes the bar away before an error is printed where it stood.
-    with tqdm(paths, "predict", leave=False, disable=None) as bar:
+    with bar("predict")(paths) as shown:
         write_predictions(
             (
                 (number + 1, paths[number], result)
                 for number, result in model.predict_each(
-                    bar,
+                    shown,
                     args.batch,
                     read=partial(read_image, upright=not args.as_stored),
                     failure=failure,

@@ -3,7 +3,9 @@
 import os
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detr_lite.cli.arguments import add_as_stored, add_device
 from detr_lite.errors import ConfigError
@@ -153,10 +155,18 @@ def run(args) -> None:
     file = _file_of_a_run(args) if args.recipe else None
     engine = _engine(args, file)
     recipe, start, *splits = _recipe_and_data(args, file)
-    options = {"resume": args.resume, "engine": engine, "start": start}
-    options["device"] = args.device
+    begin = partial(
+        train,
+        recipe,
+        *splits,
+        out=args.out,
+        resume=args.resume,
+        engine=engine,
+        start=start,
+        device=args.device,
+    )
     if os.environ.get("RANK", "0") != "0":
-        train(recipe, *splits, args.out, **options)
+        begin()
         return  # what is to be said, the first process says
     what = f"Recipe {args.recipe}" if args.recipe else f"Preset {args.preset}"
     print(f"{what}; the result goes to {args.out}.")
@@ -171,8 +181,7 @@ def run(args) -> None:
         print(f"On {device}, {takes}.")
     try:
         with ProgressBar(recipe) as bar:
-            options["watch"] = bar.watch
-            result = train(recipe, *splits, args.out, **options)
+            result = begin(watch=bar.watch)
     except KeyboardInterrupt as stop:
         if not Path(args.out, "checkpoint.pt").exists():
             raise
@@ -344,7 +353,7 @@ def _splits(args):
     return split_off(data, 0.1)
 
 
-def _start(name: str, categories, seed: int):
+def _start(name: str, categories, seed: int) -> Any:
     """Return the weights to go on from, for the classes of the data."""
     import torch
 

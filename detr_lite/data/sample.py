@@ -6,7 +6,7 @@ boxes and labels all follow from the id map and the list of segments, so
 there is one truth and nothing can disagree with it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -65,14 +65,8 @@ class Split(Protocol):
 
 def flip(sample: Sample) -> Sample:
     """Return the sample mirrored left to right."""
-    return Sample(
-        sample.image.flip(-1),
-        sample.id_map.flip(-1),
-        sample.segment_ids,
-        sample.labels,
-        sample.crowd,
-        sample.image_id,
-        sample.name,
+    return replace(
+        sample, image=sample.image.flip(-1), id_map=sample.id_map.flip(-1)
     )
 
 
@@ -82,17 +76,20 @@ def with_pixels(sample: Sample, image: Tensor, id_map: Tensor) -> Sample:
     image: (3, H, W) uint8; id_map: (H, W) int32.
     """
     left = torch.isin(sample.segment_ids, id_map)
-    return Sample(
-        image,
-        id_map,
-        sample.segment_ids[left],
-        sample.labels[left],
-        sample.crowd[left],
-        sample.image_id,
-        sample.name,
+    return replace(
+        sample,
+        image=image,
+        id_map=id_map,
+        segment_ids=sample.segment_ids[left],
+        labels=sample.labels[left],
+        crowd=sample.crowd[left],
     )
 
 
-def to_tensor(image: np.ndarray) -> Tensor:
-    """Return an (H, W, 3) uint8 array as a (3, H, W) uint8 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+def areas_of(id_map: Tensor, ids: Tensor) -> np.ndarray:
+    """Return how many pixels of an id map each of some ids has, (T,).
+
+    Each must have one.
+    """
+    drawn, counts = np.unique(id_map.numpy(), return_counts=True)
+    return counts[np.searchsorted(drawn, ids.numpy())]

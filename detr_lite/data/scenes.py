@@ -14,12 +14,13 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from detr_lite.data.categories import Categories, Category
-from detr_lite.data.sample import Sample, to_tensor
+from detr_lite.data.sample import Sample
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 
@@ -233,15 +234,16 @@ class SceneSplit(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         index = range(len(self))[index]  # also from the end, and slices
         if isinstance(index, range):
             return Part(self, index)
         labels = self._labels[index]
         labels = torch.from_numpy(labels[labels >= 0].astype(np.int64))
         ids = torch.arange(1, len(labels) + 1)
+        image = self._images[index].transpose(2, 0, 1)
         return Sample(
-            image=to_tensor(self._images[index]),
+            image=torch.from_numpy(image.copy()),
             id_map=torch.from_numpy(self._id_maps[index].astype(np.int32)),
             segment_ids=ids,
             labels=labels,

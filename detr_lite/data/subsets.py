@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
+from typing import Any
 
 from torch import Generator, randperm, tensor
 
@@ -22,7 +23,7 @@ class Part(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return Part(self._split, self._indices[index])
         return self._split[self._indices[index]]
@@ -92,27 +93,19 @@ def relabel(split: Split, categories: Categories) -> Split:
     return _Relabeled(split, categories)
 
 
-class _Relabeled(Sequence[Sample]):
-    """A split seen through a table from its labels to other labels."""
+class _Relabeled(Part):
+    """All of a split, seen through a table from its labels to others."""
 
     def __init__(self, split: Split, categories: Categories):
-        self._split = split
+        super().__init__(split, range(len(split)))
         self.categories = categories
         self._table = tensor(
             [_same_class(c, categories) for c in split.categories]
         )
 
-    def __len__(self) -> int:
-        return len(self._split)
-
     def __getitem__(self, index: int) -> Sample:
-        sample = self._split[index]
+        sample = super().__getitem__(index)
         return replace(sample, labels=self._table[sample.labels])
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Return (H, W) of each image, if the split knows them."""
-        return self._split.sizes
 
 
 def _same_class(category, categories: Categories) -> int:

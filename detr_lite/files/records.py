@@ -65,12 +65,13 @@ def read_json(
         ) from error
 
 
-def checked(kind: Any, value: Any) -> Any:
+def checked(kind: Any, value: Any, strict: bool = False) -> Any:
     """Return a value as a type wants it; ValidationError says all faults.
 
-    kind: such as a dataclass.  ValidationError is a ValueError; see `faults`.
+    kind: such as a dataclass; strict: the value must be of that very type.
+    ValidationError is a ValueError; see `faults`.
     """
-    return _adapter(kind).validate_python(value)
+    return _adapter(kind).validate_python(value, strict=strict)
 
 
 def checked_text(kind: Any, text: str) -> Any:

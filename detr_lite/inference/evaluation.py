@@ -184,15 +184,19 @@ def _sums(
 
 def to_json(result: Evaluation) -> str:
     """Return the figures as JSON, the metrics on the top level."""
-    content = {
-        **result.metrics,
-        "images": result.images,
-        "per_class": {
-            name: {k: None if v != v else v for k, v in row.items()}
-            for name, row in result.per_class.items()
-        },
-    }
-    return json.dumps(content, indent=1) + "\n"
+    rest = {"images": result.images, "per_class": result.per_class}
+    return as_json(result.metrics | rest)
+
+
+def as_json(figures: dict) -> str:
+    """Return figures as JSON, with null in place of NaN, which JSON lacks."""
+    return json.dumps(_without_nan(figures), indent=1) + "\n"
+
+
+def _without_nan(content):
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if content != content else content
 
 
 def is_evaluation(path: Path) -> bool:

@@ -300,7 +300,9 @@ def _compare(module: nn.Module, state: State, path: Path) -> None:
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in state:
-            raise _no_tensor(path, name)
+            raise WeightsError(
+                f"{path} has no tensor {name}; it belongs to another model."
+            )
         if state[name].shape != tensor.shape:
             raise WeightsError(
                 f"{path}: {name} has the shape {tuple(state[name].shape)}, "
@@ -324,9 +326,3 @@ def _compare(module: nn.Module, state: State, path: Path) -> None:
                 f"{path}: {name} holds numbers that are not finite; the "
                 "training has failed, or the file is damaged: name another."
             )
-
-
-def _no_tensor(path: Path, name: str) -> WeightsError:
-    return WeightsError(
-        f"{path} has no tensor {name}; it belongs to another model."
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from operator import length_hint
 from pathlib import Path
 
@@ -12,13 +12,12 @@ from torch.overrides import TorchFunctionMode
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.images import images_in, read_image
-from detr_lite.detr import DetrOutput, found
+from detr_lite.detr import DETR, DetrOutput, found
 from detr_lite.errors import ConfigError, ImageError
 from detr_lite.files.ahead import ahead
 from detr_lite.inference.batches import FittedBatch, fitted_batches
 from detr_lite.inference.results import Prediction
 from detr_lite.inference.speed import Speed, computing, float32_answers
-from detr_lite.inference.summary import trainable_summary
 from detr_lite.models import (
     ModelConfig,
     build_detr,
@@ -35,25 +34,12 @@ torch.export.register_dataclass(DetrOutput)
 torch.export.register_dataclass(PanopticOutput)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a model found in an image.
-
-    Attributes:
-        id_map: (H, W) int32, for each pixel the id of its segment, or 0;
-            None if the model makes no masks.
-        segments: what was found.
-        attention_maps: (n, M, h, w), where each segment's query looked, or
-            None.
-    """
-
-    id_map: Tensor | None
-    segments: tuple[Segment, ...]
-    attention_maps: Tensor | None
-
-
-class Predicts:
+class Predicts(nn.Module):
     """What both kinds of models do: predict images, one or many."""
+
+    detr: DETR
+    config: ModelConfig
+    find: Callable[..., list[Prediction]]
 
     def predict(
         self,
@@ -122,24 +108,38 @@ class Predicts:
 
         for batch in fitted_batches(pairs(), self.config, device, batch_size):
             results = self.find(batch, **options)
-            for (number, source, image), result in zip(
+            for (number, source, _), result in zip(
                 batch.items, results, strict=True
             ):
-                yield (
-                    number,
-                    Prediction(
-                        image=image,
-                        id_map=result.id_map,
-                        segments=result.segments,
-                        categories=self.categories,
-                        attention_maps=result.attention_maps,
-                        name=_name(source),
-                    ),
-                )
+                yield number, replace(result, name=_name(source))
 
     def trainable_summary(self) -> str:
-        """Return a table of the parts and what training changes of them."""
-        return trainable_summary(self)
+        """Return a table: each part, its parameters, how many are trained.
+
+        The statistics of frozen batch norms are no parameters.
+        """
+        detr = self.detr
+        parts = {
+            "backbone": detr.backbone,
+            "input_proj": detr.input_proj,
+            "encoder": detr.transformer.encoder,
+            "decoder": detr.transformer.decoder,
+            "query_embed": detr.query_embed,
+            "class_embed": detr.class_embed,
+            "bbox_embed": detr.bbox_embed,
+        }
+        for name in ("bbox_attention", "mask_head"):
+            if hasattr(self, name):
+                parts[name] = getattr(self, name)
+        lines = [f"{'part':14} {'parameters':>12} {'trained':>12}"]
+        for name, part in {**parts, "all": self}.items():
+            counts = [p.numel() for p in part.parameters()]
+            trained = [p.numel() for p in part.parameters() if p.requires_grad]
+            lines.append(
+                f"{name:14} {sum(counts):12,} "
+                + (f"{sum(trained):12,}" if trained else f"{'frozen':>12}")
+            )
+        return "\n".join(lines)
 
 
 class PanopticModel(Predicts, PanopticDETR):
@@ -196,12 +196,13 @@ class PanopticModel(Predicts, PanopticDETR):
         batch: FittedBatch,
         threshold: float | None = None,
         mode: str = "union",
-    ) -> list[Found]:
+    ) -> list[Prediction]:
         """Return what is in each image of a batch; see predict.
 
         batch: its items' last entries are the images, (3, H, W).
         """
         output = self.run(batch, threshold)
+        images = [image for *_, image in batch.items]
         # Copied meanwhile: the results below wait for the device.
         maps = output.attention_maps.to("cpu", non_blocking=True)
         results = panoptic_results(
@@ -209,22 +210,26 @@ class PanopticModel(Predicts, PanopticDETR):
             [c.isthing for c in self.categories],
             batch.padded_size,
             batch.sizes,
-            [tuple(image.shape[1:]) for *_, image in batch.items],
+            [tuple(image.shape[1:]) for image in images],
             mode=mode,
         )
         indices = output.image_index.tolist(), output.query_index.tolist()
         rows = {pair: r for r, pair in enumerate(zip(*indices, strict=True))}
         return [
-            Found(
+            Prediction(
+                image,
                 result.id_map,
                 result.segments,
+                self.categories,
                 maps[[rows[number, s.query] for s in result.segments]],
             )
-            for number, result in enumerate(results)
+            for number, (image, result) in enumerate(
+                zip(images, results, strict=True)
+            )
         ]
 
 
-class DetectionModel(Predicts, nn.Module):
+class DetectionModel(Predicts):
     """DETR without a mask head: boxes alone.
 
     Its tensors have the names that they have in a PanopticModel.
@@ -269,11 +274,13 @@ class DetectionModel(Predicts, nn.Module):
     @torch.inference_mode()
     def find(
         self, batch: FittedBatch, threshold: float | None = None
-    ) -> list[Found]:
+    ) -> list[Prediction]:
         """Return the boxes in each image whose class is sure enough.
 
         A query's class is its best but "no object", which need not be below
         it.  Source: PostProcess in the original.
+
+        batch: as for a PanopticModel.
         """
         if threshold is None:
             threshold = self.threshold
@@ -281,15 +288,19 @@ class DetectionModel(Predicts, nn.Module):
         scores, labels = output.class_logits.softmax(-1)[..., :-1].max(-1)
         columns = to_host(scores, labels, output.boxes)
         results = []
-        for image in zip(*(x.tolist() for x in columns), strict=True):
-            queries = zip(range(len(image[0])), *image, strict=True)
+        for (*_, image), *answers in zip(
+            batch.items, *(x.tolist() for x in columns), strict=True
+        ):
+            queries = zip(range(len(answers[0])), *answers, strict=True)
             sure = [row for row in queries if row[1] > threshold]
             sure.sort(key=lambda row: -row[1])  # the surest first
             segments = tuple(
                 Segment(number, label, score, 0, query, tuple(box))
                 for number, (query, score, label, box) in enumerate(sure, 1)
             )
-            results.append(Found(None, segments, None))
+            results.append(
+                Prediction(image, None, segments, self.categories, None)
+            )
         return results
 
 
@@ -342,12 +353,19 @@ def build_model(
         )
     kind = PanopticModel if config.masks else DetectionModel
     model = kind(config, categories, speed, load_report)
-    order = memory_format(config)
-    if not model.speed.channels_last:
-        order = torch.contiguous_format
     if model.speed.compile:
         model.detr.backbone[0].body.compile()
         model.detr.transformer.compile()
+    return _in_order(model)
+
+
+def _in_order(
+    model: PanopticModel | DetectionModel,
+) -> PanopticModel | DetectionModel:
+    """Let a model's weights lie in memory as its settings want."""
+    order = memory_format(model.config)
+    if not model.speed.channels_last:
+        order = torch.contiguous_format
     return model.to(memory_format=order)
 
 
@@ -387,7 +405,4 @@ def tuned(
         other = build_model(model.config, model.categories, speed, report)
     other.load_state_dict(model.state_dict(), assign=True)
     other.threshold = model.threshold
-    order = memory_format(model.config)
-    if not speed.channels_last:
-        order = torch.contiguous_format
-    return other.to(memory_format=order).train(model.training)
+    return _in_order(other).train(model.training)

@@ -1,10 +1,7 @@
 """Writing results: images to look at, and COCO's panoptic format."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.writer import PanopticWriter
@@ -41,34 +38,27 @@ def write_predictions(
         def write(prediction: tuple[int, Path, Prediction]) -> None:
             number, path, found = prediction
             found.overlay().save(stage / "overlay" / f"{path.stem}.png")
-            id_map = found.id_map
-            if writer is None or id_map is None:
+            if writer is None or found.id_map is None:
                 return
-            named = found.categories
-            listed = [s for s in found.segments if named[s.label].id in labels]
-            found = replace(found, segments=tuple(listed))
-            classes = [named[s.label] for s in listed]
-            ids = [s.id for s in listed]
-            there = torch.isin(id_map, torch.tensor(ids, dtype=torch.int))
-            more = [
-                {
-                    "query_bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "isthing": category.isthing,
+            classes = {s.id: found.categories[s.label] for s in found.segments}
+            boxes = found.query_boxes.round().int()
+            boxes[:, 2:] -= boxes[:, :2]
+            more = {
+                segment.id: {
+                    "query_bbox": box,
+                    "isthing": classes[segment.id].isthing,
                     "score": round(segment.score, 4),
                 }
-                for (x0, y0, x1, y1), category, segment in zip(
-                    found.query_boxes.round().int().tolist(),
-                    classes,
-                    listed,
-                    strict=True,
+                for segment, box in zip(
+                    found.segments, boxes.tolist(), strict=True
                 )
-            ]
+            }
             writer.add(
                 number,
                 path.stem,
-                id_map * there,
-                dict(zip(ids, (labels[c.id] for c in classes), strict=True)),
-                dict(zip(ids, more, strict=True)),
+                found.id_map,
+                {n: labels.get(c.id) for n, c in classes.items()},
+                more,
                 path.name,
             )
 

@@ -144,14 +144,8 @@ def read_recipe(
             f"{path} is no recipe of this version of detr_lite ({what}); "
             f"{hint}."
         ) from error
-    return RecipeFile(
-        found.recipe,
-        {part: content["data"][part] for part in ("training", "validation")},
-        found.start,
-        found.start_weights,
-        found.engine,
-        found.steps_changed,
-    )
+    data = {part: content["data"][part] for part in ("training", "validation")}
+    return RecipeFile(**vars(found) | {"data": data})
 
 
 def _check_model(config: ModelConfig) -> None:

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Annotated, Literal, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from detr_lite.errors import ConfigError
-from detr_lite.files.records import faults
+from detr_lite.files.records import checked, faults
 from detr_lite.inference.speed import check_precision
 from detr_lite.models import SCENES_CONFIG, ModelConfig
 
@@ -21,18 +20,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-@cache
-def _kinds(owner: type) -> dict[str, TypeAdapter]:
-    """Return what checks each field of a dataclass."""
-    hints = get_type_hints(owner, include_extras=True)
-    return {name: TypeAdapter(hint) for name, hint in hints.items()}
-
-
 def _check_fields(settings, whose: str = "") -> None:
     """Refuse a field that is not of the type and range that it declares."""
-    for name, kind in _kinds(type(settings)).items():
+    kinds = get_type_hints(type(settings), include_extras=True)
+    for name, kind in kinds.items():
         try:
-            kind.validate_python(getattr(settings, name), strict=True)
+            checked(kind, getattr(settings, name), strict=True)
         except ValidationError as error:
             (_, what), *_ = faults(error)
             raise ConfigError(f"{name}{whose} {what}; change it.") from error

@@ -5,13 +5,11 @@ there.
 """
 
 import contextlib
-import functools
-import io
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,47 +22,14 @@ from detr_lite.files.output import (
     cannot_write,
     check_folder,
     entered,
-    expanded,
     staged,
     staged_file,
 )
-from detr_lite.inference.evaluation import Evaluation
+from detr_lite.inference.evaluation import Evaluation, as_json
 from detr_lite.inference.model import PanopticModel
 from detr_lite.training.recipe_json import NAME, RecipeFile, read_recipe
 from detr_lite.weights.catalog import BACKBONE_FILE
-from detr_lite.weights.writing import save_backbone, save_model
-
-
-def in_own_folder(train: Callable) -> Callable:
-    """Let a function of four arguments and options hold the fourth, a folder.
-
-    Of several processes the main one holds it.
-    """
-
-    @functools.wraps(train)
-    def run(recipe, train_split, validation, out, *args, **options):
-        out = expanded(out)
-        know = options.get("resume") and (out / CHECKPOINT).exists()
-        folder = contextlib.nullcontext()
-        if os.environ.get("RANK", "0") == "0":
-            folder = entered(out, "train", known=bool(know))
-        try:
-            with folder:
-                return train(
-                    recipe, train_split, validation, out, *args, **options
-                )
-        except RuntimeError as error:
-            # Raised wherever the main process is just then.
-            if not str(error).startswith("DataLoader"):
-                raise
-            raise ConfigError(
-                f"A worker that loads images ended or stood still ({error})"
-                "; there may be too little memory for so many. Use fewer "
-                "workers, and go on with --resume."
-            ) from error
-
-    return run
-
+from detr_lite.weights.writing import save_backbone, save_model, write_pickle
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
@@ -80,6 +45,27 @@ KEYS = {
     "processes",
     "log",
 }
+
+
+@contextlib.contextmanager
+def in_own_folder(out: Path, resume: bool) -> Iterator[None]:
+    """Hold the folder of a run; of several processes the main one does."""
+    folder = contextlib.nullcontext()
+    if os.environ.get("RANK", "0") == "0":
+        known = resume and (out / CHECKPOINT).exists()
+        folder = entered(out, "train", known=known)
+    try:
+        with folder:
+            yield
+    except RuntimeError as error:
+        # Raised wherever the main process is just then.
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise ConfigError(
+            f"A worker that loads images ended or stood still ({error})"
+            "; there may be too little memory for so many. Use fewer "
+            "workers, and go on with --resume."
+        ) from error
 
 
 def check_no_run(out: Path) -> None:
@@ -133,6 +119,8 @@ class Run:
         self, recipe, engine, out, accelerator, watch, checkpoint_seconds
     ):
         self.recipe, self.out, self.watch = recipe, out, watch
+        self.path = out / CHECKPOINT
+        self.log = out / "log.jsonl"  # a line for each report
         self.accelerator = accelerator
         self.precision = engine.precision
         self.main = accelerator.is_main_process
@@ -142,16 +130,6 @@ class Run:
         self.count = 0
         self.metrics: dict[str, float] = {}
         self.resumed: dict[int, int] = {}  # number of a phase: steps
-
-    @property
-    def path(self) -> Path:
-        """Where the checkpoint is."""
-        return self.out / CHECKPOINT
-
-    @property
-    def log(self) -> Path:
-        """Where the log is, a line of JSON for each report."""
-        return self.out / "log.jsonl"
 
     def start(self, model, resume: bool, about: str) -> tuple[int, int, dict]:
         """Return the phase and step to begin at, and the trainer's state.
@@ -310,20 +288,20 @@ class Run:
                 f"The loss of phase {phase.name} became {means['loss']} "
                 f"before step {step}; lower the learning rate."
             )
-        self._tell(number, step, means)
-        self._log({"phase": phase.name, "step": step, **means})
+        self._tell(number, step, means, means)
 
     def evaluated(self, number: int, step: int, evaluation) -> None:
         """Tell and log the figures of an evaluation."""
-        phase = self.recipe.phases[number]
         self.metrics = evaluation.metrics
-        self._tell(number, step, {})
-        self._log({"phase": phase.name, "step": step, **self.metrics})
+        self._tell(number, step, {}, self.metrics)
 
-    def _tell(self, number: int, step: int, losses: dict) -> None:
+    def _tell(self, number: int, step: int, losses: dict, new: dict) -> None:
+        """Tell the watcher, and log what is new."""
+        if not self.main:
+            return
         phase = self.recipe.phases[number]
-        if self.watch and self.main:
-            seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self.began
+        if self.watch:
             self.watch(
                 Progress(
                     phase.name,
@@ -337,11 +315,8 @@ class Run:
                     self.model,
                 )
             )
-
-    def _log(self, line: dict) -> None:
-        if not self.main:
-            return
-        line["seconds"] = round(time.monotonic() - self.began, 1)
+        line = {"phase": phase.name, "step": step, **new}
+        line["seconds"] = round(seconds, 1)
         try:
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -360,8 +335,7 @@ class Run:
     def phase_done(self, model, phase: int) -> None:
         """Save what a phase leaves: the next one may start from it."""
         if self.main and self.recipe.phases[phase].name == "backbone":
-            with staged_file(self.out / BACKBONE_FILE) as part:
-                save_backbone(model, part)
+            save_backbone(model, self.out / BACKBONE_FILE)
         self._save(model, phase + 1, 0, {})
 
     def _save(self, model, phase: int, step: int, trainer: dict) -> None:
@@ -376,22 +350,17 @@ class Run:
             return
         for state in (model.state_dict(), trainer.get("extra", {})):
             _check_finite(state, "The step before has left")
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "settings": self.settings,
-                "phase": phase,
-                "step": step,
-                "model": model.state_dict(),
-                "trainer": trainer,
-                "seconds": self.saved - self.began,
-                "processes": processes,
-                "log": self.log.stat().st_size if self.log.exists() else 0,
-            },
-            buffer,
-        )
-        with staged_file(self.path) as part:
-            part.write_bytes(buffer.getvalue())
+        content = {
+            "settings": self.settings,
+            "phase": phase,
+            "step": step,
+            "model": model.state_dict(),
+            "trainer": trainer,
+            "seconds": self.saved - self.began,
+            "processes": processes,
+            "log": self.log.stat().st_size if self.log.exists() else 0,
+        }
+        write_pickle(self.path, content)
 
     def finish(self, model, evaluation: Evaluation) -> None:
         """Write the results; the checkpoint has done its work."""
@@ -400,17 +369,9 @@ class Run:
             return
         with staged(self.out) as stage:
             save_model(model, stage / MODEL)
-            figures = json.dumps(_without_nan(asdict(evaluation)), indent=1)
-            (stage / "metrics.json").write_text(figures + "\n")
+            (stage / "metrics.json").write_text(as_json(asdict(evaluation)))
         with contextlib.suppress(OSError):
             self.path.unlink()
-
-
-def _without_nan(content):
-    """Return the content with null in place of NaN, which JSON lacks."""
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    return None if content != content else content
 
 
 def _differences(old, new, name: str = "") -> Iterator[tuple[str, str, str]]:

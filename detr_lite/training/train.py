@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -34,9 +35,11 @@ from detr_lite.data.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
+from detr_lite.data.transforms import TrainTransform
 from detr_lite.detr import DETR
 from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError
+from detr_lite.files.output import expanded
 from detr_lite.inference.evaluation import Evaluation, evaluate
 from detr_lite.inference.loading import load_backbone
 from detr_lite.inference.model import PanopticModel, build_model
@@ -63,7 +66,6 @@ class TrainResult:
     folder: Path
 
 
-@in_own_folder
 def train(
     recipe: Recipe,
     train_split: Split,
@@ -119,152 +121,137 @@ def train(
                 f"{name} must be of the type {kind.__name__}, and is "
                 f"{type(value).__name__}; give another."
             )
-    with deterministic(engine.deterministic):
-        return _train(
-            recipe,
-            train_split,
-            validation,
-            Path(out),
-            resume,
-            watch,
-            log_every,
-            evaluations,
-            checkpoint_seconds,
-            detector,
-            engine,
-            transform,
-            start,
-            make_accelerator(device),
-        )
-
-
-def _train(
-    recipe: Recipe,
-    train_split: Split,
-    validation: Split,
-    out: Path,
-    resume: bool,
-    watch: Callable[[Progress], None] | None,
-    log_every: int,
-    evaluations: int,
-    checkpoint_seconds: float,
-    detector: DETR | None,
-    engine: Engine,
-    transform: Transform | None,
-    start: PanopticModel | None,
-    accelerator: Accelerator,
-) -> TrainResult:
-    _check(recipe, train_split, validation, engine, accelerator)
     if log_every < 1 or evaluations < 1:
         raise ConfigError(
             f"log_every is {log_every} and evaluations {evaluations}; both "
             "are at least 1."
         )
+    out = expanded(out)
+    with in_own_folder(out, resume), deterministic(engine.deterministic):
+        accelerator = make_accelerator(device)
+        _check(recipe, train_split, validation, engine, accelerator)
+        model = _model(recipe, train_split, start, detector)
+        model.to(accelerator.device)
+        # From here on each process draws its own dropout.
+        torch.manual_seed(recipe.seed + accelerator.process_index * 10007)
+        run = Run(recipe, engine, out, accelerator, watch, checkpoint_seconds)
+        report = start and start.load_report
+        about = recipe_json(
+            recipe,
+            engine,
+            train_split,
+            validation,
+            None if report is None else report.source,
+            weights_hash(detector if start is None else start),
+        )
+        first_phase, first_step, state = run.start(model, resume, about)
+        evaluation = None
+        first_with_masks = None
+        if start is None or (report and report.missing):  # no masks so far
+            first_with_masks = next(
+                (
+                    number
+                    for number, phase in enumerate(recipe.phases)
+                    if phase.name in ("masks", "joint")
+                ),
+                None,
+            )
+        share = Share(
+            accelerator.process_index,
+            accelerator.num_processes,
+            engine.accumulate,
+        )
+        limits = (recipe.model.shortest, recipe.model.longest)
+        if transform is None and recipe.augment:
+            transform = TrainTransform()
+        for number, phase in enumerate(recipe.phases):
+            if number < first_phase:
+                continue
+            order = BatchOrder(
+                train_split,
+                phase,
+                recipe.seed * 16 + number,
+                transform,
+                recipe.by_shape,
+                recipe.exact_padding,
+                None if engine.workers else accelerator.device,
+            )
+            trainer = PhaseTrainer(
+                model,
+                phase,
+                recipe,
+                train_split.categories,
+                accelerator,
+                engine,
+                order,
+            )
+            begin = first_step if number == first_phase else 0
+            if begin:
+                trainer.load_state(state)
+                # Last: making this trainer has drawn random numbers too.
+                run.restore_random_state()
+            elif number == first_with_masks:
+                last_layer = model.detr.transformer.decoder.layers[-1]
+                model.bbox_attention.start_from(last_layer.multihead_attn)
+            every = -(-phase.steps // evaluations)
+            steps = range(begin, phase.steps)
+            loaded = load_steps(
+                order,
+                steps,
+                share,
+                limits,
+                engine.workers,
+                accelerator.device.type == "cuda",
+            )
+            for step, batches in zip(steps, loaded, strict=True):
+                run.collect(trainer.step(step, batches))
+                done = step + 1
+                last = done == phase.steps
+                if done % log_every == 0 or last:
+                    trainer.check()
+                    run.report(number, done)
+                if last:
+                    trainer.finish()
+                if (done % every == 0 or last) and phase.name != "backbone":
+                    evaluation = evaluate(
+                        model,
+                        validation,
+                        masks=phase.name != "boxes",
+                        accelerator=accelerator,
+                    )
+                    run.evaluated(number, done, evaluation)
+                if not last:
+                    run.checkpoint(model, trainer, number, done)
+            run.phase_done(model, number)
+            accelerator.free_memory()  # or it would keep the phase's module
+        if evaluation is None:
+            evaluation = evaluate(model, validation, accelerator=accelerator)
+        model.eval()
+        run.finish(model, evaluation)
+        return TrainResult(model, evaluation, run.out)
+
+
+def _model(
+    recipe: Recipe,
+    split: Split,
+    start: PanopticModel | None,
+    detector: DETR | None,
+) -> Any:
+    """Return the model that training begins with, still on the CPU.
+
+    It is a PanopticModel, or a DetectionModel where the recipe wants no masks.
+    """
     if start is not None:
-        _check_start(recipe, train_split, start)
+        _check_start(recipe, split, start)
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.model, train_split.categories)
+    model = build_model(recipe.model, split.categories)
     if start is not None:
         model.load_state_dict(start.state_dict())
     elif detector is not None:
         model.detr.load_state_dict(detector.state_dict())
     elif not recipe.starts_from_scratch():
         load_backbone(model, "imagenet" if recipe.imagenet else None)
-    model.to(accelerator.device)
-    # From here on each process draws its own dropout.
-    torch.manual_seed(recipe.seed + accelerator.process_index * 10007)
-    run = Run(recipe, engine, out, accelerator, watch, checkpoint_seconds)
-    report = start and start.load_report
-    about = recipe_json(
-        recipe,
-        engine,
-        train_split,
-        validation,
-        None if report is None else report.source,
-        weights_hash(detector if start is None else start),
-    )
-    first_phase, first_step, state = run.start(model, resume, about)
-    evaluation = None
-    first_with_masks = None
-    if start is None or (report and report.missing):  # no masks so far
-        first_with_masks = next(
-            (
-                number
-                for number, phase in enumerate(recipe.phases)
-                if phase.name in ("masks", "joint")
-            ),
-            None,
-        )
-    categories = train_split.categories
-    share = Share(
-        accelerator.process_index,
-        accelerator.num_processes,
-        engine.accumulate,
-    )
-    limits = (recipe.model.shortest, recipe.model.longest)
-    if transform is None and recipe.augment:
-        from detr_lite.data.transforms import TrainTransform  # torchvision
-
-        transform = TrainTransform()
-    for number, phase in enumerate(recipe.phases):
-        if number < first_phase:
-            continue
-        order = BatchOrder(
-            train_split,
-            phase,
-            recipe.seed * 16 + number,
-            transform,
-            recipe.by_shape,
-            recipe.exact_padding,
-            None if engine.workers else accelerator.device,
-        )
-        trainer = PhaseTrainer(
-            model, phase, recipe, categories, accelerator, engine, order
-        )
-        begin = first_step if number == first_phase else 0
-        if begin:
-            trainer.load_state(state)
-            # Last: making this trainer has drawn random numbers too.
-            run.restore_random_state()
-        elif number == first_with_masks:
-            decoder = model.detr.transformer.decoder
-            model.bbox_attention.start_from(decoder.layers[-1].multihead_attn)
-        every = -(-phase.steps // evaluations)
-        steps = range(begin, phase.steps)
-        loaded = load_steps(
-            order,
-            steps,
-            share,
-            limits,
-            engine.workers,
-            accelerator.device.type == "cuda",
-        )
-        for step, batches in zip(steps, loaded, strict=True):
-            run.collect(trainer.step(step, batches))
-            done = step + 1
-            last = done == phase.steps
-            if done % log_every == 0 or last:
-                trainer.check()
-                run.report(number, done)
-            if last:
-                trainer.finish()
-            if (done % every == 0 or last) and phase.name != "backbone":
-                evaluation = evaluate(
-                    model,
-                    validation,
-                    masks=phase.name != "boxes",
-                    accelerator=accelerator,
-                )
-                run.evaluated(number, done, evaluation)
-            if not last:
-                run.checkpoint(model, trainer, number, done)
-        run.phase_done(model, number)
-        accelerator.free_memory()  # or it would keep the phase's module
-    if evaluation is None:
-        evaluation = evaluate(model, validation, accelerator=accelerator)
-    model.eval()
-    run.finish(model, evaluation)
-    return TrainResult(model, evaluation, run.out)
+    return model
 
 
 def make_accelerator(device: str | None = None) -> Accelerator:

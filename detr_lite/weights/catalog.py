@@ -47,18 +47,42 @@ class Source:
         return downloads() / self.file
 
 
-def _original(
-    name: str, file: str, size: float, figures: str, about: str
-) -> Source:
-    dilated = "_dc5" in name
-    url = ORIGINALS + file
+# Of each its name, file, size and figures, which are those of the paper,
+# tables 1 and 5, and of the original's README.
+_ORIGINALS = (
+    ("detr_resnet50", "detr-r50-e632da11.pth", 167, "box AP 42.0"),
+    ("detr_resnet50_dc5", "detr-r50-dc5-f0fb7ef5.pth", 167, "box AP 43.3"),
+    ("detr_resnet101", "detr-r101-2c7b67e5.pth", 243, "box AP 43.5"),
+    ("detr_resnet101_dc5", "detr-r101-dc5-a2e86def.pth", 243, "box AP 44.9"),
+    (
+        "detr_resnet50_panoptic",
+        "detr-r50-panoptic-00ce5173.pth",
+        172,
+        "PQ 43.4, box AP 38.8",
+    ),
+    (
+        "detr_resnet50_dc5_panoptic",
+        "detr-r50-dc5-panoptic-da08f1b1.pth",
+        172,
+        "PQ 44.6, box AP 40.2",
+    ),
+    (
+        "detr_resnet101_panoptic",
+        "detr-r101-panoptic-40021d53.pth",
+        248,
+        "PQ 45.1, box AP 40.1",
+    ),
+)
+
+
+def _original(name: str, file: str, size: float, figures: str) -> Source:
+    about = "boxes: 80 classes of things, COCO train2017"
+    if name.endswith("_panoptic"):
+        about = "panoptic: 80 things, 53 kinds of stuff, COCO train2017"
+    dilated, url = "_dc5" in name, ORIGINALS + file
     return Source(name, file, size, about, figures, dilated, url=url)
 
 
-_BOXES = "boxes: 80 classes of things, COCO train2017"
-_PANOPTIC = "panoptic: 80 things, 53 kinds of stuff, COCO train2017"
-
-# Figures: paper, tables 1 and 5, and the original's README.
 SOURCES = {
     source.name: source
     for source in (
@@ -69,41 +93,9 @@ SOURCES = {
             "panoptic: 8 classes of 96 x 96 scenes; `make weights`",
             "see data/MODEL_CARD.md",
         ),
-        *(
-            _original(name, file, size, figures, about)
-            for about, models in (
-                (
-                    _BOXES,
-                    [
-                        ("detr_resnet50", "detr-r50-e632da11.pth", 167,
-                         "box AP 42.0"),
-                        ("detr_resnet50_dc5", "detr-r50-dc5-f0fb7ef5.pth",
-                         167, "box AP 43.3"),
-                        ("detr_resnet101", "detr-r101-2c7b67e5.pth", 243,
-                         "box AP 43.5"),
-                        ("detr_resnet101_dc5", "detr-r101-dc5-a2e86def.pth",
-                         243, "box AP 44.9"),
-                    ],
-                ),
-                (
-                    _PANOPTIC,
-                    [
-                        ("detr_resnet50_panoptic",
-                         "detr-r50-panoptic-00ce5173.pth", 172,
-                         "PQ 43.4, box AP 38.8"),
-                        ("detr_resnet50_dc5_panoptic",
-                         "detr-r50-dc5-panoptic-da08f1b1.pth", 172,
-                         "PQ 44.6, box AP 40.2"),
-                        ("detr_resnet101_panoptic",
-                         "detr-r101-panoptic-40021d53.pth", 248,
-                         "PQ 45.1, box AP 40.1"),
-                    ],
-                ),
-            )
-            for name, file, size, figures in models
-        ),
+        *(_original(*row) for row in _ORIGINALS),
     )
-}  # fmt: skip
+}
 
 
 def source_named(name: str) -> Source | None:

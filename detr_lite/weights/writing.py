@@ -40,19 +40,14 @@ def save_model(
     file cannot be written.
     """
     path = Path(path)
-    state = _plain(model.state_dict())
+    state = model.state_dict()
     if layout == "detr_lite":
-        _write(path, save(state, _metadata(model)))
+        _write(path, save(_plain(state), _metadata(model)))
         return
     _check_fixed(model.config, layout)
     state = _plain(convert(state, layout, own_resnet))
     if path.suffix == ".pth":
-        # By way of memory: what torch.save raises on a full disk is no
-        # OSError.
-        buffer = io.BytesIO()
-        torch.save({"model": state}, buffer)
-        with staged_file(path) as part:
-            part.write_bytes(buffer.getvalue())
+        write_pickle(path, {"model": state})
     else:
         # The text tells transformers that the tensors are torch's.
         _write(path, save(state, {"format": "pt"}))
@@ -62,6 +57,17 @@ def save_backbone(model: nn.Module, path: str | Path) -> None:
     """Write the ResNet of a model alone, under torchvision's names."""
     state = _plain(model.detr.backbone[0].body.state_dict())
     _write(Path(path), save(state, _metadata(model)))
+
+
+def write_pickle(path: Path, content: dict) -> None:
+    """Write a file as torch.save does, all of it or nothing.
+
+    By way of memory: what torch.save raises on a full disk is no OSError.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with staged_file(path) as part:
+        part.write_bytes(buffer.getvalue())
 
 
 def _plain(state: State) -> State:

@@ -16,7 +16,7 @@ from detr_lite.data.coco.format import (
     read_sample,
 )
 from detr_lite.data.images import read_orientation
-from detr_lite.data.sample import Sample
+from detr_lite.data.sample import Sample, areas_of
 from detr_lite.errors import DataError
 
 QUERIES = 100  # of the paper's models
@@ -54,19 +54,10 @@ class Report:
 
     def count(self, sample: Sample, categories: Categories) -> None:
         """Count one image, and warn of what is in it."""
-        ids, boxes = sample.drawn
-        areas = np.unique(sample.id_map.numpy(), return_counts=True)[1]
-        area = dict(zip(ids.tolist(), areas.tolist(), strict=True))
-        side = dict(
-            zip(
-                ids.tolist(),
-                (boxes[:, 2:] - boxes[:, :2]).min(1).tolist(),
-                strict=True,
-            )
-        )
+        boxes = sample.boxes().int()
         self.images += 1
         self.pixels += sample.id_map.numel()
-        self.void += area.get(0, 0)
+        self.void += int((sample.id_map == 0).sum())
         self.crowds += int(sample.crowd.sum())
         self.most = max(
             self.most, (len(sample.labels), sample.name), key=lambda m: m[0]
@@ -76,19 +67,21 @@ class Report:
                 f"{sample.name} has {len(sample.labels)} segments, more than "
                 f"the usual {QUERIES} queries; give the model more."
             )
-        for number, label, crowd in zip(
+        for number, label, crowd, area, side in zip(
             sample.segment_ids.tolist(),
             sample.labels.tolist(),
             sample.crowd.tolist(),
+            areas_of(sample.id_map, sample.segment_ids).tolist(),
+            (boxes[:, 2:] - boxes[:, :2]).amin(1).tolist(),
             strict=True,
         ):
             if not crowd:
                 self.classes[categories[label].name] += 1
-            self.smallest.append((area[number], number, sample.name))
-            if side[number] < THIN:
+            self.smallest.append((area, number, sample.name))
+            if side < THIN:
                 self.warnings.append(
                     f"{sample.name}: the box of segment {number} is "
-                    f"{side[number]} pixel thin; such boxes are hard to find."
+                    f"{side} pixel thin; such boxes are hard to find."
                 )
         self.smallest = sorted(self.smallest)[:5]
 
@@ -99,8 +92,7 @@ class Report:
         """
         boxes = sample.boxes().numpy()
         boxes[:, 2:] -= boxes[:, :2]
-        ids, counts = np.unique(sample.id_map.numpy(), return_counts=True)
-        areas = counts[np.searchsorted(ids, sample.segment_ids.numpy())]
+        areas = areas_of(sample.id_map, sample.segment_ids)
         true = np.column_stack((boxes, areas))
         # No number: the JSON says nothing, and no comparison is true.
         for row in np.flatnonzero((abs(told - true) > 1.01).any(1)):

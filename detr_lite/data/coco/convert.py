@@ -15,7 +15,12 @@ import torch
 from pydantic import AfterValidator, ValidationError
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.coco.format import is_file, leads_out
+from detr_lite.data.coco.format import (
+    ListedImage,
+    is_file,
+    leads_out,
+    read_lists,
+)
 from detr_lite.data.coco.outlines import (
     checked_runs,
     mask_of,
@@ -29,20 +34,10 @@ from detr_lite.files.records import (
     CategoryId,
     Flag,
     ImageId,
-    Side,
-    Text,
     checked,
     read_json,
     said,
 )
-
-
-@dataclass(slots=True)
-class _Entry:
-    id: ImageId
-    file_name: Text
-    width: Side | None = None
-    height: Side | None = None
 
 
 def _outline(value: Any) -> Any:
@@ -68,7 +63,7 @@ def convert(
     images: str | Path,
     classes: str | Path,
     out: str | Path,
-    progress: Callable[[Sequence[_Entry]], Iterable[_Entry]] = iter,
+    progress: Callable[[Sequence[ListedImage]], Iterable[ListedImage]] = iter,
     rest: int | None = None,
 ) -> int:
     """Write a data set in our layout; return how many images it has.
@@ -112,14 +107,14 @@ def convert(
             f"There is no folder {images}; name that of the images."
         )
     problems: list[str] = []
-    entries: list[_Entry] = []
+    entries: list[ListedImage] = []
     things: dict[str, list[Instance]] = {}
     if instances is None:
         source = images
         for number, path in enumerate(images_in(images), 1):
             with _collected(problems):
                 raw = {"id": number, "file_name": path.name}
-                entries.append(_checked(_Entry, raw, str(path)))
+                entries.append(_checked(ListedImage, raw, str(path)))
     else:
         source = Path(instances)
         entries, things = _read(source, categories, problems)
@@ -183,7 +178,7 @@ def located(images: Path, file_name: str) -> Path:
 
 
 def _look_for_images(
-    entries: Sequence[_Entry], images: Path, source: Path
+    entries: Sequence[ListedImage], images: Path, source: Path
 ) -> None:
     """Raise DataError if no image is there, or two have one name."""
     paths = [located(images, entry.file_name) for entry in entries]
@@ -204,7 +199,7 @@ def _look_for_images(
 
 
 def _compare(
-    entry: _Entry, size: tuple[int, int], path: Path, source: Path
+    entry: ListedImage, size: tuple[int, int], path: Path, source: Path
 ) -> None:
     """Raise DataError if an image isn't of the size that was labeled."""
     labeled = (entry.height or size[0], entry.width or size[1])
@@ -229,21 +224,13 @@ def read_instances(
     path: Path, keys: Sequence[str] = ("images", "annotations")
 ) -> dict[str, Any]:
     """Return what a JSON of instances holds, at least a list for each key."""
-    content = read_json(path)
-    for key in keys:
-        if not isinstance(content, dict) or not isinstance(
-            content.get(key), list
-        ):
-            raise DataError(
-                f'{path} has no list "{key}"; this is not COCO\'s instance '
-                "format, so export that."
-            )
-    return content
+    otherwise = "this is not COCO's instance format, so export that"
+    return read_lists(path, keys, otherwise)
 
 
 def _read(
     path: Path, categories: Categories, problems: list[str]
-) -> tuple[list[_Entry], dict[str, list[Instance]]]:
+) -> tuple[list[ListedImage], dict[str, list[Instance]]]:
     """Return the images, and by their ids the instances, of a JSON.
 
     What is wrong with its entries is added to the problems.
@@ -251,10 +238,10 @@ def _read(
     content = read_instances(path)
     if not content["images"]:
         raise DataError(f"{path} lists no image; there is no data.")
-    entries: dict[str, _Entry] = {}
+    entries: dict[str, ListedImage] = {}
     for number, raw in enumerate(content["images"]):
         with _collected(problems):
-            entry = _checked(_Entry, raw, f"{path}: image {number}")
+            entry = _checked(ListedImage, raw, f"{path}: image {number}")
             if str(entry.id) in entries:
                 raise DataError(
                     f"{path} lists image {entry.id} twice; keep one."
@@ -332,7 +319,7 @@ def merge(
 
 
 def _runs(
-    thing: Instance, size: tuple[int, int], entry: _Entry, source: Path
+    thing: Instance, size: tuple[int, int], entry: ListedImage, source: Path
 ) -> np.ndarray:
     """Return an instance's run lengths."""
     shape = thing.segmentation

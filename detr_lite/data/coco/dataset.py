@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class CocoPanoptic(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return Part(self, range(len(self))[index])
         sample, problems = read_sample(

@@ -4,7 +4,7 @@ Problems are sentences, found in one place: the data set raises the first
 one, `detr-lite check` lists them all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,24 +102,37 @@ def splits_in(folder: str | Path) -> list[str]:
     return sorted(path.stem.removeprefix("panoptic_") for path in found)
 
 
-def read_content(path: Path) -> dict:
+def read_content(path: Path) -> dict[str, Any]:
     """Return the JSON, with its three lists; DataError if it is no such."""
-    content = read_json(
-        path, hint="a data folder holds panoptic.json, images/ and panoptic/"
+    return read_lists(
+        path,
+        ("images", "annotations", "categories"),
+        "this is not COCO's panoptic format",
+        "a data folder holds panoptic.json, images/ and panoptic/",
     )
-    for key in ("images", "annotations", "categories"):
+
+
+def read_lists(
+    path: Path, keys: Sequence[str], otherwise: str, hint: str = ""
+) -> dict[str, Any]:
+    """Return what a JSON holds, at least a list for each key.
+
+    otherwise: what DataError says of a file that lacks one; hint: as for
+    read_json.
+    """
+    content = read_json(path, hint=hint)
+    for key in keys:
         if not isinstance(content, dict) or not isinstance(
             content.get(key), list
         ):
-            raise DataError(
-                f'{path} has no list "{key}"; '
-                "this is not COCO's panoptic format."
-            )
+            raise DataError(f'{path} has no list "{key}"; {otherwise}.')
     return content
 
 
 @dataclass(slots=True)
-class _Image:
+class ListedImage:
+    """What a JSON says of one image."""
+
     id: ImageId
     file_name: Text
     width: Side | None = None
@@ -147,10 +160,10 @@ def read_entries(
 ) -> Iterator[Entry | str]:
     """Yield an Entry for each image that is in order, else its problems."""
     path = files.annotations
-    images: dict[str, _Image] = {}
+    images: dict[str, ListedImage] = {}
     for raw in content["images"]:
         what = f"image {_of(raw, 'file_name')}"
-        image, problems = _read(_Image, raw, path, what)
+        image, problems = _read(ListedImage, raw, path, what)
         if image and str(image.id) in images:
             problems = [f"{path} lists image {image.id} twice; keep one."]
         elif image:
@@ -229,7 +242,7 @@ def _read(kind: type, raw, path: Path, what: str) -> tuple[Any, list[str]]:
 
 
 def _entry(
-    image: _Image, annotation: _Annotation, categories: Categories
+    image: ListedImage, annotation: _Annotation, categories: Categories
 ) -> Entry:
     segments = annotation.segments_info
     rows = [
@@ -269,7 +282,7 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def _missing_files(
-    image: _Image,
+    image: ListedImage,
     annotation: _Annotation,
     files: Files,
     there: tuple[set, set],
@@ -305,7 +318,7 @@ def is_file(path: Path) -> bool:
 
 
 def _segment_problems(
-    image: _Image,
+    image: ListedImage,
     annotation: _Annotation,
     categories: Categories,
     path: Path,

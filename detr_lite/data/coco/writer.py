@@ -1,18 +1,19 @@
 """Writing COCO's panoptic format: data sets, and results for them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import ids_to_rgb
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample, Split, areas_of
 from detr_lite.errors import DataError
 from detr_lite.panoptic import Panoptic
-from detr_lite.targets import drawn_boxes
+from detr_lite.targets import boxes_from_id_map
 
 
 class PanopticWriter:
@@ -38,7 +39,7 @@ class PanopticWriter:
         image_id: int,
         name: str,
         id_map: Tensor,
-        labels: dict[int, int],
+        labels: Mapping[int, int | None],
         more: dict[int, dict] | None = None,
         file_name: str | None = None,
     ) -> None:
@@ -46,7 +47,8 @@ class PanopticWriter:
 
         name: of its PNG, without the suffix.
         id_map: (H, W) int32, 0 for void.
-        labels: for each id its label, in the order of the JSON.
+        labels: for each id its label, in the order of the JSON; None if the
+            categories lack its class, and it becomes void.
         more: for each id what the JSON says beside class, area and box.
         file_name: of the image (default: that of the PNG).
 
@@ -58,6 +60,10 @@ class PanopticWriter:
                 f"Two images would both be written as {file}; rename one."
             )
         self._files.add(file)
+        there = {n: label for n, label in labels.items() if label is not None}
+        if gone := [*labels.keys() - there]:
+            void = torch.isin(id_map, torch.tensor(gone))
+            id_map = id_map.masked_fill(void, 0)
         pixels = Image.fromarray(ids_to_rgb(id_map))
         pixels.save(self.folder / "panoptic" / file)
         height, width = id_map.shape
@@ -73,34 +79,29 @@ class PanopticWriter:
             {
                 "image_id": image_id,
                 "file_name": file,
-                "segments_info": self._segments(id_map, labels, more or {}),
+                "segments_info": self._segments(id_map, there, more or {}),
             }
         )
 
     def _segments(
         self, id_map: Tensor, labels: dict[int, int], more: dict[int, dict]
     ) -> list[dict]:
-        drawn, boxes = drawn_boxes(id_map)
-        areas = np.unique(id_map.numpy(), return_counts=True)[1]
-        place = {number: i for i, number in enumerate(drawn.tolist())}
-        infos = []
-        for number, label in labels.items():
-            if number not in place:
-                raise DataError(
-                    f"Segment {number} has no pixel in its image; "
-                    "remove it from the annotation."
-                )
-            x0, y0, x1, y1 = boxes[place[number]].tolist()
-            infos.append(
-                {
-                    "id": number,
-                    "category_id": self.categories[label].id,
-                    "area": int(areas[place[number]]),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    **more.get(number, {}),
-                }
+        ids = torch.tensor([*labels], dtype=torch.int64)
+        boxes = boxes_from_id_map(id_map, ids).int()
+        boxes[:, 2:] -= boxes[:, :2]
+        areas = areas_of(id_map, ids)
+        return [
+            {
+                "id": number,
+                "category_id": self.categories[label].id,
+                "area": area,
+                "bbox": box,
+                **more.get(number, {}),
+            }
+            for (number, label), area, box in zip(
+                labels.items(), areas.tolist(), boxes.tolist(), strict=True
             )
-        return infos
+        ]
 
     def close(self) -> None:
         """Write the JSON, by image id, whatever the order they came in."""
@@ -171,9 +172,5 @@ class SubmissionWriter:
 
     def add(self, sample: Sample, result: Panoptic) -> None:
         """Write the result of one image."""
-        id_map = result.id_map.clone()
         labels = {s.id: self._labels[s.label] for s in result.segments}
-        for number in [n for n, label in labels.items() if label is None]:
-            id_map[id_map == number] = 0
-            del labels[number]
-        self._writer.add(sample.image_id, sample.name, id_map, labels)
+        self._writer.add(sample.image_id, sample.name, result.id_map, labels)
