@@ -93,3 +93,8 @@ def areas_of(id_map: Tensor, ids: Tensor) -> np.ndarray:
     """
     drawn, counts = np.unique(id_map.numpy(), return_counts=True)
     return counts[np.searchsorted(drawn, ids.numpy())]
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """Return an (H, W, 3) uint8 array as a (3, H, W) uint8 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from detr_lite.data.categories import Categories, Category
-from detr_lite.data.sample import Sample
+from detr_lite.data.sample import Sample, to_tensor
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 
@@ -241,9 +241,8 @@ class SceneSplit(Sequence[Sample]):
         labels = self._labels[index]
         labels = torch.from_numpy(labels[labels >= 0].astype(np.int64))
         ids = torch.arange(1, len(labels) + 1)
-        image = self._images[index].transpose(2, 0, 1)
         return Sample(
-            image=torch.from_numpy(image.copy()),
+            image=to_tensor(self._images[index]),
             id_map=torch.from_numpy(self._id_maps[index].astype(np.int32)),
             segment_ids=ids,
             labels=labels,

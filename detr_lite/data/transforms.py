@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 
-from detr_lite.data.resizing import resize_ids, resize_image, resized_size
+from detr_lite.data.resizing import resized_size
 from detr_lite.data.sample import Sample, with_pixels
 from detr_lite.errors import ConfigError
 
 SCALES = tuple(range(480, 801, 32))
 
-Pair = Sequence[Tensor]  # an image and its id map
+Pair = Sequence[tv_tensors.TVTensor]  # an image and its id map
 
 
 class TrainTransform:
@@ -68,15 +70,17 @@ class TrainTransform:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the changed sample; it follows from the generator alone."""
-        pair = [sample.image, sample.id_map]
+        # By their types torchvision knows what to do with each: a mask is
+        # resized by nearest neighbor, so that ids stay ids.
+        pair = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.id_map)
         if _draw(2, generator):
-            pair = [x.flip(-1) for x in pair]
+            pair = [F.horizontal_flip(x) for x in pair]
         if self.crop and _draw(2, generator):
             # The original sets no limit to the longer side here.
             pair = _resized(pair, self.before, 10**9, generator)
             pair = random_part(pair, self.sides, generator)
         pair = _resized(pair, self.shortest, self.longest, generator)
-        return with_pixels(sample, *pair)
+        return with_pixels(sample, *(x.as_subclass(Tensor) for x in pair))
 
 
 def random_part(
@@ -86,24 +90,24 @@ def random_part(
 
     Where the image is smaller than that, the part is as long as it is.
     """
-    where: list[slice] = []
-    for whole in pair[1].shape:
-        low, high = (min(side, whole) for side in sides)
-        length = low + _draw(high - low + 1, generator)
-        start = _draw(whole - length + 1, generator)
-        where.append(slice(start, start + length))
-    return [x[..., *where] for x in pair]
+    starts: list[int] = []
+    lengths: list[int] = []
+    for length in F.get_size(pair[0]):
+        low, high = (min(side, length) for side in sides)
+        lengths.append(low + _draw(high - low + 1, generator))
+        starts.append(_draw(length - lengths[-1] + 1, generator))
+    return [F.crop(x, *starts, *lengths) for x in pair]
 
 
 def _resized(
     pair: Pair, sizes: Sequence[int], longest: int, generator: torch.Generator
 ) -> Pair:
-    image, id_map = pair
     shortest = sizes[_draw(len(sizes), generator)]
-    size = resized_size(tuple(id_map.shape), shortest, longest)
-    if size == id_map.shape:
+    before = tuple(F.get_size(pair[0]))
+    size = resized_size(before, shortest, longest)
+    if size == before:
         return pair
-    return [resize_image(image, size), resize_ids(id_map, size)]
+    return [F.resize(x, size, antialias=True) for x in pair]
 
 
 def _draw(below: int, generator: torch.Generator) -> int:

@@ -35,7 +35,6 @@ from detr_lite.data.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
-from detr_lite.data.transforms import TrainTransform
 from detr_lite.detr import DETR
 from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError
@@ -163,6 +162,8 @@ def train(
         )
         limits = (recipe.model.shortest, recipe.model.longest)
         if transform is None and recipe.augment:
+            from detr_lite.data.transforms import TrainTransform  # torchvision
+
             transform = TrainTransform()
         for number, phase in enumerate(recipe.phases):
             if number < first_phase:
