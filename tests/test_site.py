@@ -510,9 +510,20 @@ def test_the_card_the_map_and_the_missing_page_are_there(site):
     names = {f"{base}/{page}.html" for page in PAGES if page != "index"}
     assert set(places) == names | {f"{base}/"}
     assert f"{base}/sitemap.xml" in (site / "robots.txt").read_text()
-    missing = (site / "404.html").read_text("utf-8")
-    assert f'<base href="{base}/"/>' in missing
-    assert "There is no such page" in missing
+
+
+def test_the_missing_page_says_nothing_of_the_first(site, soup):
+    missing = soup("404.html")
+    base = SETTINGS["html"]["baseurl"]
+    assert missing.base["href"] == f"{base}/"
+    assert missing.h1.text == "There is no such page"
+    assert missing.title.text.startswith("There is no such page")
+    assert missing.find("meta", attrs={"name": "robots"})["content"]
+    assert missing.select_one("nav a[href='01_encoded_image.html']")
+    first = soup("index.html")
+    for own in (".prev-next-footer", ".bd-sidebar-secondary", ".current"):
+        assert first.select(own)
+        assert not missing.select(own)
 
 
 @pytest.mark.parametrize("page", PAGES)

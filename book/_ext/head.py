@@ -8,6 +8,7 @@ import re
 from html import escape
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from docutils.utils import unescape
 from PIL import Image
 
@@ -18,6 +19,14 @@ NOT_FOUND = """\
 <h1>There is no such page</h1>
 <p>It may have moved. Begin at <a href="index.html">the first page</a>, look
 through the list of chapters, or use the search.</p>"""
+# What the first page says of itself and of what is near.
+FIRST_PAGES_OWN = (
+    "link[rel=canonical], link[rel=next], meta[property^='og:'], "
+    "meta[name^='twitter:'], meta[name=description], .bd-sidebar-secondary, "
+    ".secondary-toggle, .prev-next-footer, .dropdown-download-buttons, "
+    ".dropdown-source-buttons, .dropdown-launch-buttons"
+)
+CURRENT = ("current", "active")
 
 
 def add(app, pagename, templatename, context, doctree) -> None:
@@ -99,22 +108,21 @@ def _write_not_found(out: Path, base: str) -> None:
 
     A server shows it for any address, so its links start at the site's own.
     """
-    text = (out / "index.html").read_text("utf-8")
-    text = re.sub(
-        r"(<article[^>]*>).*(</article>)",
-        lambda found: f"{found[1]}{NOT_FOUND}{found[2]}",
-        text,
-        count=1,
-        flags=re.DOTALL,
+    page = BeautifulSoup(
+        (out / "index.html").read_text("utf-8"), "html.parser"
     )
-    text = re.sub(r"<link rel=\"canonical\"[^>]*>", "", text)
-    text = text.replace(
-        "<head>",
-        f'<head>\n<base href="{base}/"/>\n<meta name="robots" '
-        'content="noindex"/>',
-        1,
-    )
-    (out / "404.html").write_text(text, "utf-8")
+    page.title.string = f"There is no such page - {page.title.string}"
+    for part in page.select(FIRST_PAGES_OWN):
+        part.decompose()
+    for entry in page.select(".current"):  # in the list of chapters
+        entry["class"] = [c for c in entry["class"] if c not in CURRENT]
+    words = BeautifulSoup(NOT_FOUND, "html.parser")
+    page.article.clear()
+    page.article.append(words)
+    page.head.insert(0, page.new_tag("base", href=f"{base}/"))
+    robots = page.new_tag("meta", attrs={"name": "robots"}, content="noindex")
+    page.head.insert(1, robots)
+    (out / "404.html").write_text(str(page), "utf-8")
 
 
 def setup(app) -> dict:

@@ -13,7 +13,7 @@ from detr_lite.errors import ConfigError
 
 SCALES = tuple(range(480, 801, 32))
 
-Pair = Sequence[tv_tensors.TVTensor]  # an image and its id map
+Pair = Sequence[Tensor]  # an image and its id map
 
 
 class TrainTransform:
@@ -72,7 +72,8 @@ class TrainTransform:
         """Return the changed sample; it follows from the generator alone."""
         # By their types torchvision knows what to do with each: a mask is
         # resized by nearest neighbor, so that ids stay ids.
-        pair = tv_tensors.Image(sample.image), tv_tensors.Mask(sample.id_map)
+        image, ids = sample.image, sample.id_map
+        pair: Pair = tv_tensors.Image(image), tv_tensors.Mask(ids)
         if _draw(2, generator):
             pair = [F.horizontal_flip(x) for x in pair]
         if self.crop and _draw(2, generator):

@@ -24,7 +24,6 @@ from detr_lite.inference.drawing import anchor
 from detr_lite.teaching.plots.style import WIDTH, book_figure
 
 Panel = Callable[[Axes], object]
-PADDING = 1.2  # of a label, in points
 DIM = 0.45  # of an image's brightness under a heat map
 
 
@@ -171,27 +170,31 @@ class _Label(Text):
     """A text that stays within its panel and off the labels before it."""
 
     def draw(self, renderer: RendererBase) -> None:
-        if self.axes is not None:
+        if isinstance(self.axes, Axes):
             panel = self.axes.bbox
             text = self.get_window_extent(renderer).padded(2)  # pixels
             right = max(panel.x0 - text.x0, 0) + min(panel.x1 - text.x1, 0)
             up = max(panel.y0 - text.y0, 0) + min(panel.y1 - text.y1, 0)
-            up += self._way_out(renderer, text.translated(right, up))
+            up += self._way_out(
+                self.axes, renderer, text.translated(right, up)
+            )
             to_pixels = self.axes.transData
             x, y = to_pixels.transform(self.get_position())
             x, y = to_pixels.inverted().transform((x + right, y + up))
             self.set_position((x, y))
         super().draw(renderer)
 
-    def _way_out(self, renderer: RendererBase, text: Bbox) -> float:
+    def _way_out(
+        self, axes: Axes, renderer: RendererBase, text: Bbox
+    ) -> float:
         """Return how many pixels up, or down, no earlier label is."""
-        frame = renderer.points_to_pixels(1.2 * PADDING)
-        labels = [one for one in self.axes.texts if isinstance(one, _Label)]
+        frames = 0.3 * text.height  # of both labels
+        labels = [one for one in axes.texts if isinstance(one, _Label)]
         taken = [
-            one.get_window_extent(renderer).padded(2 * frame)
+            one.get_window_extent(renderer).padded(frames)
             for one in labels[: labels.index(self)]
         ]
-        panel = self.axes.bbox
+        panel = axes.bbox
         steps = (text.height / 4 * n for i in range(13) for n in (i, -i))
         free = (
             up
@@ -218,7 +221,7 @@ def label(
             color="white",
             fontsize=8.5,
             clip_on=True,
-            bbox={"facecolor": "black", "edgecolor": "none", "pad": PADDING},
+            bbox={"facecolor": "black", "edgecolor": "none", "pad": 1.2},
         )
     )
 

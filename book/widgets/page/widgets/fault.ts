@@ -27,8 +27,8 @@ const NONE = "none"; // the name of no fault there
 const NOTICED = 0.01; // of a measure
 const FIT =
   "The fit of the boxes is the IoU of each segment’s box with the best box " +
-  "found of its class, on average. A measure notices when it loses more " +
-  `than ${NOTICED}.`;
+  "found of its class, on average. Here a measure notices when it loses more " +
+  `than ${NOTICED}; figure M.2, of 32 scenes, takes 0.001.`;
 
 /** What the page's markup says of a fault; see detr_lite.teaching.faults. */
 export interface Label {
@@ -275,8 +275,8 @@ function rowsOf({ exhibit, pair, usual }: Shown): HTMLElement[] {
     ];
   }
   const rows = [
-    row("PQ, measured as usual", values(usual, "quality")),
-    row("fit of the boxes, as usual", values(usual, "fit")),
+    row("PQ of this scene", values(usual, "quality")),
+    row("fit of its boxes", values(usual, "fit")),
   ];
   if (exhibit.situation) {
     rows.push(

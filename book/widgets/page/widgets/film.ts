@@ -230,9 +230,14 @@ class FilmView {
     if (this.at[0] === 0) return "";
     const before = this.film.frame(this.at[0] - 1, this.scene).queries;
     const moved = before.filter((q, i) => q !== queries[i]).length;
+    if (moved === 0) {
+      return "Since the frame before, every segment has kept its query.";
+    }
     return (
-      `Since the frame before, ${moved || "no"} ` +
-      `${moved === 1 ? "segment has" : "segments have"} changed the query.`
+      `Since the frame before, ${moved} ` +
+      (moved === 1
+        ? "segment has gone to another query."
+        : "segments have gone to other queries.")
     );
   }
 }
