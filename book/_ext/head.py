@@ -24,7 +24,7 @@ FIRST_PAGES_OWN = (
     "link[rel=canonical], link[rel=next], meta[property^='og:'], "
     "meta[name^='twitter:'], meta[name=description], .bd-sidebar-secondary, "
     ".secondary-toggle, .prev-next-footer, .dropdown-download-buttons, "
-    ".dropdown-source-buttons, .dropdown-launch-buttons"
+    ".dropdown-source-buttons, .dropdown-launch-buttons, #jb-print-docs-body"
 )
 CURRENT = ("current", "active")
 
