@@ -9,8 +9,8 @@ import nbformat
 import pytest
 import weave
 import yaml
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 URL, REF = "https://github.com/some-org/a-book", "v99.0"
 
 

@@ -3,12 +3,13 @@
 import copy
 import json
 import mmap
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import bench
+import bench_tables
 import pytest
+import reference
 import torch
 from support import CONFIG
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,13 +21,6 @@ from detr_lite.matching import HungarianMatcher
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.targets import Targets
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import bench  # noqa: E402  (they lie in tools/, which is no package)
-import bench_tables  # noqa: E402
-import reference  # noqa: E402
 
 SMALL = ModelConfig(
     num_classes=20,

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -15,8 +14,8 @@ import pytest
 import weave
 import yaml
 from PIL import Image
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 TEXTS = sorted((BOOK / "text").glob("*.md"))
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support import TINY
+from support import ROOT, TINY
 
 from detr_lite import panoptic
 from detr_lite.cli.main import main
@@ -30,7 +30,6 @@ from detr_lite.training import train as training
 from detr_lite.training.recipes import with_steps
 from detr_lite.weights.writing import save_model
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["scenes", "train", "evaluate", "predict", "models", "check"]
 
 

@@ -24,11 +24,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from support import checkout, git
+from support import ROOT, checkout, git
 
 from detr_lite.teaching.nuclei import micrograph
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 THERE = (
     "torch",

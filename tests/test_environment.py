@@ -11,10 +11,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from support import ROOT
 
 import detr_lite
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "detr_lite"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]

@@ -4,12 +4,12 @@ import importlib
 import re
 import sys
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from support import ROOT
 from torch import Tensor
 
 from detr_lite import boxes, inference, load_model, panoptic
@@ -51,7 +51,6 @@ from detr_lite.teaching.plots.faults import (
 )
 from detr_lite.teaching.plots.style import WIDTH, book_figure
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "book" / "text" / "bug_museum.md"
 
 

@@ -4,11 +4,11 @@ import json
 import re
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support import ROOT
 
 from detr_lite.data.coco.convert import convert
 from detr_lite.data.coco.dataset import CocoPanoptic
@@ -37,7 +37,6 @@ from detr_lite.teaching.nuclei import (
 from detr_lite.teaching.plots.nuclei import as_sample, outcomes
 from detr_lite.training.train import train
 
-ROOT = Path(__file__).resolve().parents[1]
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 

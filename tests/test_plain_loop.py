@@ -2,10 +2,10 @@
 
 import ast
 import json
-from pathlib import Path
 
 import nbformat
 import torch
+from support import ROOT
 
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.inference.loading import load_backbone
@@ -13,7 +13,6 @@ from detr_lite.inference.model import build_model
 from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.training.train import train
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "book" / "06_train_and_evaluate.ipynb"
 RECIPE = Recipe(
     phases=(

@@ -3,19 +3,17 @@
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import measure
 import numpy as np
 import pytest
+from support import ROOT
 
 from detr_lite import load_model
 from detr_lite.data.batch import collate
 from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.data.scenes import VALIDATION_COUNT, VALIDATION_SEED, SceneSplit
 from detr_lite.inference.evaluation import evaluate
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -14,17 +14,16 @@ import sys
 import threading
 import urllib.parse
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
 from browsing import chromium
 from bs4 import BeautifulSoup
 from PIL import Image
+from support import ROOT
 
 from detr_lite.teaching.faults import FAULTS
 
-ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
 SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 PAGES = [

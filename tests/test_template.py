@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import weave
 from PIL import Image
+from support import ROOT
 
 from detr_lite.errors import ConfigError, DataError, Problems
 from detr_lite.teaching import nuclei
 from detr_lite.training import estimate
 from detr_lite.training.recipes import Engine
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "book" / "text" / "07_real_images.md"
 SIZES = {"first.png": (60, 80), "second.jpg": (96, 96), "third.png": (50, 70)}
 NEW = (90, 130)  # larger than the tiles

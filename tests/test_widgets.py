@@ -10,17 +10,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from browsing import Opened
+from support import ROOT
 from widgets import READY
 
 from detr_lite.errors import ConfigError
 from detr_lite.teaching.widgets import KINDS, Widget
 
 pytest_plugins = ["widget_page"]
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(KINDS)
 PAGE = """# All widgets
 

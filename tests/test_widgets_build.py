@@ -5,11 +5,10 @@ import importlib.util
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book" / "widgets"
 FOLDER = ROOT / "book" / "_assets" / "widgets"
 NAMES = [f"{a}.{b}" for a in ("widgets", "reading") for b in ("js", "css")]

@@ -11,11 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from support import checkout, git
+from support import ROOT, checkout, git
 
 import detr_lite
 
-ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
