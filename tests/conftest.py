@@ -10,9 +10,8 @@ from dataclasses import replace
 import hypothesis
 import pytest
 import torch
-from support import CONFIG, randomized
+from support import CONFIG, on_disk, randomized
 
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.model import build_model
@@ -124,7 +123,4 @@ def scenes(_cache):
 @pytest.fixture
 def data(scenes, tmp_path):
     """Four scenes as a data set on disk, the folder `beach`."""
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, range(4)), path)
-    return path
+    return on_disk(Part(scenes, range(4)), tmp_path / "beach")

@@ -3,17 +3,23 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from detr_lite.backbone import FrozenBatchNorm2d
 from detr_lite.data.batch import pad_to_largest
 from detr_lite.data.categories import Categories, Category
+from detr_lite.data.coco.writer import write_split
+from detr_lite.data.sample import Sample
 from detr_lite.data.subsets import Part
+from detr_lite.errors import DetrLiteError
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.targets import Targets
@@ -136,6 +142,36 @@ class Malicious:
         return Path.write_text, (self.path, "code ran")
 
 
+@contextmanager
+def refusal(*words, error: type = DetrLiteError) -> Iterator:
+    """Expect an error of ours: in one line, with these words in it."""
+    with pytest.raises(error) as caught:
+        yield caught
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    for word in words:
+        assert str(word) in message, message
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def logged(folder: Path) -> list[dict]:
+    """Return the lines of a run's log."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the gradients of a model's parameters, of those that have one."""
+    named = model.named_parameters()
+    return {name: p.grad for name, p in named if p.grad is not None}
+
+
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
     """Return whether two modules have the same tensors, bit for bit."""
     a, b = a.state_dict(), b.state_dict()
@@ -156,6 +192,20 @@ def same_targets(a: Targets, b: Targets) -> bool:
     return counts == others and all(
         x.dtype == y.dtype and torch.equal(x, y)
         for x, y in zip(mine, theirs, strict=True)
+    )
+
+
+def sample(id_map, ids, labels=None, crowd=None, name="beach") -> Sample:
+    """Return a sample from lists; its pixels are random."""
+    id_map = torch.as_tensor(id_map, dtype=torch.int32)
+    return Sample(
+        torch.randint(256, (3, *id_map.shape), dtype=torch.uint8),
+        id_map,
+        torch.tensor(ids, dtype=torch.int64),
+        torch.tensor(labels or [0] * len(ids), dtype=torch.int64),
+        torch.tensor(crowd or [False] * len(ids), dtype=torch.bool),
+        1,
+        name,
     )
 
 
@@ -190,6 +240,22 @@ def joined(targets) -> Targets:
     )
 
 
+def on_disk(split, folder: Path) -> Path:
+    """Write a data set into a new folder; return the folder."""
+    folder.mkdir()
+    write_split(split, folder)
+    return folder
+
+
+def as_coco(folder: Path, root: Path, name: str) -> None:
+    """Move a data set to where COCO has the split of that name."""
+    annotations = root / "annotations"
+    annotations.mkdir(parents=True, exist_ok=True)
+    (folder / "images").rename(root / name)
+    (folder / "panoptic").rename(annotations / f"panoptic_{name}")
+    (folder / "panoptic.json").rename(annotations / f"panoptic_{name}.json")
+
+
 def edited(folder, change):
     """Change the JSON of a split on disk; return its folder."""
     path = folder / "panoptic.json"
@@ -197,3 +263,21 @@ def edited(folder, change):
     change(content)
     path.write_text(json.dumps(content))
     return folder
+
+
+def with_segment(folder, number, **entries):
+    """List one more segment of the first image; return the folder."""
+    segment = {"id": number, "category_id": 1} | entries
+
+    def add(content):
+        content["annotations"][0]["segments_info"].append(segment)
+
+    return edited(folder, add)
+
+
+def painted(folder, rows, columns, color, name="000000.png"):
+    """Color some pixels of a PNG of segments."""
+    path = folder / "panoptic" / name
+    rgb = np.array(Image.open(path))
+    rgb[rows, columns] = color
+    Image.fromarray(rgb).save(path)

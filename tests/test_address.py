@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import weave
 import yaml
-from support import ROOT
+from support import ROOT, contents
 
 URL, REF = "https://github.com/some-org/a-book", "v99.0"
 
@@ -25,11 +25,6 @@ def copy(tmp_path):
     shutil.copytree(ROOT / "book" / "_assets", tmp_path / "book" / "_assets")
     (tmp_path / "detr_lite").symlink_to(ROOT / "detr_lite")
     return tmp_path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [f for f in folder.rglob("*") if f.is_file()]
-    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
 def moved(folder: Path, url: str, ref: str) -> None:

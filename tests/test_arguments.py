@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from PIL import Image
+from support import on_disk
 
 from detr_lite.cli import main as entry
 from detr_lite.cli.main import main
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
 from detr_lite.weights.writing import save_model
 
@@ -18,10 +18,7 @@ from detr_lite.weights.writing import save_model
 def data(scenes, tmp_path, monkeypatch):
     """Two scenes on disk, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1]), path)
-    return path
+    return on_disk(Part(scenes, [0, 1]), tmp_path / "beach")
 
 
 @pytest.fixture

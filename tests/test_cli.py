@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, TINY
+from support import ROOT, TINY, contents, edited, on_disk
 
 from detr_lite import panoptic
 from detr_lite.cli.main import main
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.images import read_size
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
@@ -64,24 +63,18 @@ def model_file(sure_model, tmp_path):
     return path
 
 
-def on_disk(scenes, folder):
-    """Write three scenes."""
-    path = folder / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1, 2]), path)
-    return path
-
-
 @pytest.fixture
 def data(scenes, tmp_path):
-    return on_disk(scenes, tmp_path)
+    """Three scenes on disk."""
+    return on_disk(Part(scenes, range(3)), tmp_path / "beach")
 
 
 @pytest.fixture(scope="module")
 def trained(scenes, tmp_path_factory):
     """The data and the folder of a run on them, which has finished."""
     place = tmp_path_factory.mktemp("trained")
-    data, out = on_disk(scenes, place), place / "run"
+    data = on_disk(Part(scenes, range(3)), place / "beach")
+    out = place / "run"
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
         run("train", "--data", data, "--out", out)
@@ -239,11 +232,7 @@ def test_a_full_disk_behind_standard_output_is_said(capsys, monkeypatch):
 @pytest.fixture
 def cat(data):
     """A data set with a class whose name not every terminal can show."""
-    path = data / "panoptic.json"
-    content = json.loads(path.read_text())
-    content["categories"][0]["name"] = "\u732b"
-    path.write_text(json.dumps(content))
-    return data
+    return edited(data, lambda c: c["categories"][0].update(name="\u732b"))
 
 
 def test_a_module_escapes_what_the_terminal_cannot_show(cat):
@@ -527,6 +516,7 @@ def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
 
 
 def test_a_mode_is_passed_on(monkeypatch, data, model_file):
+    """Unless one is asked for, it is the paper's."""
     modes = []
 
     def panoptic_maps(*args, mode, **others):
@@ -535,10 +525,10 @@ def test_a_mode_is_passed_on(monkeypatch, data, model_file):
 
     own = panoptic.panoptic_maps
     monkeypatch.setattr(panoptic, "panoptic_maps", panoptic_maps)
-    for mode in ("union", "original"):
-        choice = f"--model {model_file} --mode {mode}"
-        run(f"evaluate --data {data}", choice)
-        run(f"predict {data}/images --out {mode}", choice)
+    for choice, mode in (("", "union"), ("--mode original", "original")):
+        words = f"--model {model_file} {choice}"
+        run(f"evaluate --data {data}", words)
+        run(f"predict {data}/images --out {mode}", words)
         assert set(modes) == {mode}
         modes.clear()
 
@@ -687,10 +677,6 @@ def test_models_lists_what_can_be_loaded(capsys):
     assert "Apache-2.0" in text
 
 
-def contents(folder):
-    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -726,6 +712,6 @@ def test_results_of_the_same_command_may_be_replaced(data, model_file, capsys):
 
 def test_a_data_set_that_was_made_is_no_place_for_results(capsys):
     run("scenes", "--out", "mine", "--count", 2)
-    before = contents("mine")
+    before = contents(Path("mine"))
     assert main(["predict", "mine/images", "--out", "mine"]) == 1
-    assert contents("mine") == before
+    assert contents(Path("mine")) == before

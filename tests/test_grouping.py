@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, randomized
+from support import CONFIG, TINY, gradients, randomized
 from two_processes import doubles
 
 from detr_lite.data.batch import collate
@@ -183,11 +183,7 @@ def step_of(name, batches, **changes):
         model, phase, recipe, SCENE_CATEGORIES, Accelerator()
     )
     losses = trainer.step(0, batches)
-    return losses, {
-        name: p.grad
-        for name, p in model.named_parameters()
-        if p.grad is not None
-    }
+    return losses, gradients(model)
 
 
 def norm(tensors):
@@ -209,9 +205,9 @@ def test_a_step_of_several_sizes_is_that_of_its_images_alone(scenes, name):
         assert [len(exact), len(padded), len(alone)] == [2, 1, 6]
         wanted, its = step_of(name, alone)
         for batches, same in ((exact, True), (padded, False)):
-            losses, gradients = step_of(name, batches)
-            assert gradients.keys() == its.keys()
-            error = norm(gradients[k] - g for k, g in its.items())
+            losses, found = step_of(name, batches)
+            assert found.keys() == its.keys()
+            error = norm(found[k] - g for k, g in its.items())
             error = (error / norm(its.values())).item()
             if not same:
                 assert error > 1e-3

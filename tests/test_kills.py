@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import contents
 
 TESTS = Path(__file__).parent
 pytestmark = pytest.mark.stress
@@ -74,15 +75,6 @@ def ended(code: str, kind: str, moment, *arguments) -> float | None:
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return None if done.returncode else float(done.stdout.split()[-1])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return what a folder holds."""
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def told_of(folder: Path) -> dict:

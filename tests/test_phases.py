@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, randomized, same_weights
+from support import CONFIG, TINY, gradients, randomized, same_weights
 
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
@@ -33,12 +33,6 @@ def taken(name, split, engine=None, dropout=0.1, lr=1e-3, **changes):
         model, phase, recipe, split.categories, Accelerator(), engine
     )
     return model, trainer, order.batches(0, WHOLE, LIMITS)
-
-
-def gradients(model):
-    return {
-        n: p.grad for n, p in model.named_parameters() if p.grad is not None
-    }
 
 
 class Seen:

@@ -6,11 +6,10 @@ from importlib.metadata import Distribution, PackageNotFoundError
 
 import pytest
 import torch
-from support import TINY
+from support import TINY, on_disk
 
 import detr_lite
 from detr_lite.cli.main import main
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part, fingerprint
 from detr_lite.errors import ConfigError
@@ -102,8 +101,7 @@ def test_data_of_ones_own_are_named_again_and_compared(
     tmp_path, scenes, capsys
 ):
     for name, count in (("mine", 5), ("fewer", 4)):
-        (tmp_path / name).mkdir()
-        write_split(Part(scenes, range(count)), tmp_path / name)
+        on_disk(Part(scenes, range(count)), tmp_path / name)
     first, again, other = (tmp_path / n for n in ("first", "again", "other"))
     run("--data", tmp_path / "mine", "--out", first)
     recipe = ["--recipe", first / "recipe.json"]
@@ -116,13 +114,9 @@ def test_data_of_ones_own_are_named_again_and_compared(
     assert "other data" in capsys.readouterr().err
 
 
-def test_a_run_from_weights_starts_from_them_again(
-    tmp_path, scenes, sure_model
-):
+def test_a_run_from_weights_starts_from_them_again(tmp_path, data, sure_model):
     save_model(sure_model, tmp_path / "start.safetensors")
-    (tmp_path / "mine").mkdir()
-    write_split(Part(scenes, range(4)), tmp_path / "mine")
-    data = ["--data", tmp_path / "mine"]
+    data = ["--data", data]
     first, again = tmp_path / "first", tmp_path / "again"
     run("--preset", "finetune", "--from", tmp_path / "start.safetensors",
         *data, "--steps", 2, "--out", first)  # fmt: skip

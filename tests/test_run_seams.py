@@ -1,6 +1,5 @@
 """A run by its files and its weights: what it refuses, and what it keeps."""
 
-import json
 import math
 import os
 import re
@@ -14,7 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, edited, same_weights
+from support import (
+    CONFIG,
+    TINY,
+    contents,
+    edited,
+    gradients,
+    logged,
+    refusal,
+    same_weights,
+)
 from torch.utils.data import _utils
 
 from detr_lite.cli.main import main
@@ -79,15 +87,10 @@ def begun(stopped_once, tmp_path):
 
 
 def refused(out, split, *words, error=ConfigError, **options):
-    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    with pytest.raises(error) as caught:
+    before = contents(out)
+    with refusal(*words, error=error):
         run(out, split, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
-    after = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    assert after == before
+    assert contents(out) == before
 
 
 def test_classes_in_another_order_cannot_be_resumed(data, tmp_path):
@@ -142,15 +145,18 @@ def test_what_moves_memory_about_may_change(scenes, tmp_path, engine):
     assert (result.folder / "model.safetensors").exists()
 
 
+def losses(result):
+    """Return the lines of the log that have losses."""
+    return [line for line in logged(result.folder) if "loss" in line]
+
+
 def longer(steps):
     return replace(BOXES, phases=(replace(BOXES.phases[0], steps=steps),))
 
 
 def test_a_run_may_be_given_more_steps(scenes, begun):
     result = run(begun, scenes, longer(5), resume=True)
-    lines = (result.folder / "log.jsonl").read_text().splitlines()
-    steps = [json.loads(x)["step"] for x in lines if "loss" in x]
-    assert steps == [1, 2, 3, 4, 5]
+    assert [line["step"] for line in losses(result)] == [1, 2, 3, 4, 5]
 
 
 def test_a_run_cannot_be_given_fewer_steps_than_it_has_done(scenes, begun):
@@ -193,8 +199,6 @@ def test_numbers_that_stop_being_finite_are_told_and_not_kept(
     scenes, tmp_path, monkeypatch, phase
 ):
     """With step, images and layer; the last good checkpoint stays."""
-    from detr_lite.training.phases import PhaseTrainer
-
     (chosen,) = (p for p in TINY.phases if p.name == phase)
     recipe = replace(TINY, phases=(replace(chosen, steps=9),))
     step = PhaseTrainer.step
@@ -402,14 +406,9 @@ def test_what_is_said_after_an_interruption_leads_on(
     assert main([*words, "--resume"]) == (0 if resumed else 1)
 
 
-def logged(result):
-    lines = (result.folder / "log.jsonl").read_text().splitlines()
-    return [x for x in map(json.loads, lines) if "loss" in x]
-
-
 def test_the_log_has_means_of_steps_not_sums(usual, scenes, tmp_path):
-    each = logged(usual)
-    (mean,) = logged(run(tmp_path, scenes, log_every=3))
+    each = losses(usual)
+    (mean,) = losses(run(tmp_path, scenes, log_every=3))
     for name in ("loss", "giou"):
         wanted = sum(line[name] for line in each) / 3
         assert mean[name] == pytest.approx(wanted, rel=1e-5)
@@ -437,7 +436,7 @@ def test_the_class_loss_is_a_mean_by_the_recipes_weight(
 ):
     """At the start all queries are about as unsure, whatever they weigh."""
     recipe = replace(longer(1), no_object_weight=weight)
-    (first,) = logged(run(tmp_path, scenes, recipe))
+    (first,) = losses(run(tmp_path, scenes, recipe))
     assert first["class"] == pytest.approx(math.log(9), rel=0.3)
 
 
@@ -451,11 +450,7 @@ def test_gradients_are_clipped_to_the_phases_norm(scenes, clip):
         model, phase, replace(BOXES, phases=(phase,)), order, Accelerator()
     )
     trainer.step(0, order.batches(0, batches.Share(), (96, 160)))
-    squares = [
-        (p.grad.double() ** 2).sum()
-        for p in model.parameters()
-        if p.grad is not None
-    ]
+    squares = [(g.double() ** 2).sum() for g in gradients(model).values()]
     norm = float(sum(squares)) ** 0.5
     assert norm == pytest.approx(clip, rel=1e-3) if clip < 1 else norm > 1
 
@@ -469,12 +464,6 @@ def test_an_evaluation_within_a_phase_changes_nothing(scenes, tmp_path):
         for n in (1, 4)
     ]
     assert same_weights(*models)
-
-
-def test_steps_by_shape_need_sizes_which_scenes_lack(scenes, tmp_path):
-    recipe = replace(BOXES, by_shape=True)
-    with pytest.raises(ConfigError, match="need `sizes`"):
-        run(tmp_path, scenes, recipe)
 
 
 def test_a_transform_makes_what_the_model_sees(usual, scenes, tmp_path):
@@ -509,14 +498,14 @@ def test_void_is_no_class_to_the_backbone(scenes, tmp_path):
 
     assert any((s.labels == 0).any() for s in scenes)
     recipe = with_steps(replace(TINY, phases=TINY.phases[:1]), 1)
-    losses = [
-        logged(run(tmp_path / name, split, recipe))[0]["loss"]
+    first, second = (
+        losses(run(tmp_path / name, split, recipe))[0]["loss"]
         for name, split in (
             ("usual", scenes),
             ("void", Void(scenes, range(8))),
         )
-    ]
-    assert abs(losses[0] - losses[1]) > 1e-3
+    )
+    assert abs(first - second) > 1e-3
 
 
 def test_each_process_draws_its_own_dropout(scenes, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import TWO_CLASSES
+from support import TWO_CLASSES, sample
 
 from detr_lite.boxes import cxcywh_to_xyxy
 from detr_lite.data.batch import (
@@ -18,24 +18,10 @@ from detr_lite.data.batch import (
 )
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.resizing import fit_image, fit_sample
-from detr_lite.data.sample import Sample, flip
+from detr_lite.data.sample import flip
 from detr_lite.data.subsets import split_off
 from detr_lite.errors import DataError
 from detr_lite.targets import boxes_from_id_map
-
-
-def sample(id_map, ids, labels=None, crowd=None):
-    id_map = torch.as_tensor(id_map, dtype=torch.int32)
-    image = torch.randint(256, (3, *id_map.shape), dtype=torch.uint8)
-    return Sample(
-        image,
-        id_map,
-        torch.tensor(ids, dtype=torch.int64),
-        torch.tensor(labels or [0] * len(ids), dtype=torch.int64),
-        torch.tensor(crowd or [False] * len(ids), dtype=torch.bool),
-        1,
-        "beach",
-    )
 
 
 def test_boxes_hold_the_pixels_edges():

@@ -1,16 +1,14 @@
 """detr-lite train: from given weights, with all options."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from support import TINY, edited, same_weights
+from support import TINY, as_coco, edited, on_disk, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
@@ -64,9 +62,7 @@ class Other(Part):
 def test_fine_tuning_for_other_classes_renews_the_class_head(
     capsys, start, scenes, tmp_path, sure_model
 ):
-    folder = tmp_path / "other"
-    folder.mkdir()
-    write_split(Other(scenes, [0, 1, 2]), folder)
+    folder = on_disk(Other(scenes, [0, 1, 2]), tmp_path / "other")
     out = tmp_path / "run"
     arguments = ["--preset", "finetune", "--from", start, "--data", folder]
     arguments += ["--steps", 2, "--lr", 1e-30, "--out", out]
@@ -129,7 +125,7 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
     assert not heard["recipe"].augment  # images are small
 
 
-def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
+def test_the_coco_preset_takes_cocos_folders(monkeypatch, scenes, tmp_path):
     """Their splits and classes; images are resized and cut at random.
 
     What it takes is estimated with small ones, of which few are tried.
@@ -139,16 +135,9 @@ def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
     monkeypatch.setitem(recipes.PRESETS, "coco", replace(full, model=small))
     monkeypatch.setattr(estimate, "PIXELS", 1)
     coco = tmp_path / "coco"
-    for split in ("train2017", "val2017"):
-        places = {
-            "images": coco / split,
-            "panoptic": coco / "annotations" / f"panoptic_{split}",
-            "panoptic.json": coco / "annotations" / f"panoptic_{split}.json",
-        }
-        for old, new in places.items():
-            copy = shutil.copytree if new.suffix == "" else shutil.copy
-            new.parent.mkdir(parents=True, exist_ok=True)
-            copy(data / old, new)
+    for name in ("train2017", "val2017"):
+        made = on_disk(Part(scenes, range(4)), tmp_path / name)
+        as_coco(made, coco, name)
     heard = {}
 
     def fake(recipe, train_split, validation, out, **options):

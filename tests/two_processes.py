@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from support import CONFIG, TINY, randomized
+from support import CONFIG, TINY, gradients, randomized
 
 from detr_lite.cli import main as cli
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
@@ -70,13 +70,9 @@ def _losses_and_gradients(name, split, accelerator, accumulate):
         key: accelerator.reduce(value.detach().clone().float(), "mean").item()
         for key, value in losses.items()
     }
-    gradients = {
-        key: value.grad.clone()
-        for key, value in model.named_parameters()
-        if value.grad is not None
-    }
+    found = {key: value.clone() for key, value in gradients(model).items()}
     accelerator.free_memory()
-    return losses, gradients
+    return losses, found
 
 
 def evaluations(accelerator):
