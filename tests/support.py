@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -104,16 +105,18 @@ def sampled(values: Iterable, few: int) -> list:
     ]
 
 
+def ran(*command, check: bool = False, **options) -> CompletedProcess[str]:
+    """Run a command to its end, and keep what it prints."""
+    words = [*map(str, command)]
+    return subprocess.run(
+        words, capture_output=True, text=True, check=check, **options
+    )
+
+
 def checkout(place: Path) -> None:
     """Copy the files of this checkout, changed or new ones too."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.split("\0"):
+    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard")
+    for name in listed.split("\0"):
         if name and (ROOT / name).is_file():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, place / name)
@@ -122,14 +125,22 @@ def checkout(place: Path) -> None:
 def git(place: Path, *arguments: str) -> str:
     """Run git as somebody; return what it prints."""
     who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    done = subprocess.run(
-        ["git", *who, *arguments],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    return ran("git", *who, *arguments, cwd=place, check=True).stdout
+
+
+class Kill:
+    """Stops a run as ctrl-C does, when it reports a step of a phase.
+
+    phase: its name, or its place in the recipe.
+    """
+
+    def __init__(self, phase, step):
+        self.phase, self.step = phase, step
+
+    def __call__(self, progress):
+        reached = self.phase in (progress.phase, progress.number)
+        if reached and progress.step == self.step:
+            raise KeyboardInterrupt
 
 
 class Malicious:

@@ -5,7 +5,6 @@ import importlib.util
 import io
 import re
 import shutil
-import subprocess
 import sys
 
 import nbformat
@@ -14,7 +13,7 @@ import pytest
 import weave
 import yaml
 from PIL import Image
-from support import ROOT
+from support import ROOT, ran
 
 BOOK = ROOT / "book"
 TEXTS = sorted((BOOK / "text").glob("*.md"))
@@ -359,13 +358,10 @@ def test_a_changed_picture_is_noticed_unless_it_varies(tmp_path):
         notebook.cells.append(cell)
     nbformat.write(notebook, tmp_path / "drawn.ipynb")
     shutil.copy(BOOK / "conftest.py", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--nbval",
-         "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb"],
+    done = ran(
+        sys.executable, "-m", "pytest", "-q", "--nbval",
+        "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb",
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )  # fmt: skip
     failed = re.findall(r"FAILED drawn.ipynb::Cell (\d)", done.stdout)
     assert failed == ["0", "1"], done.stdout

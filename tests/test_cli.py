@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, TINY, contents, edited, on_disk
+from support import ROOT, TINY, contents, edited, on_disk, ran
 
 from detr_lite import panoptic
 from detr_lite.cli.main import main
@@ -154,13 +154,8 @@ def test_a_reader_who_has_enough_gets_no_traceback():
 
 
 def test_a_failing_module_says_one_line_without_traceback():
-    done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "predict", "gone.png",
-         "--out", "found"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+    words = ["predict", "gone.png", "--out", "found"]
+    done = ran(sys.executable, "-m", "detr_lite", *words)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -237,14 +232,11 @@ def cat(data):
 
 def test_a_module_escapes_what_the_terminal_cannot_show(cat):
     settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "check", cat],
-        capture_output=True,
-        env=os.environ | settings,
-    )
+    words = ["-m", "detr_lite", "check", cat]
+    done = ran(sys.executable, *words, env=os.environ | settings)
     assert done.returncode == 0
-    assert done.stderr == b""
-    assert rb" \u732b" in done.stdout
+    assert done.stderr == ""
+    assert r" \u732b" in done.stdout
 
 
 def test_what_a_code_page_lacks_is_escaped(cat, monkeypatch):

@@ -85,6 +85,7 @@ def test_ap_of_one_box_of_two_is_that_of_the_recalls_up_to_a_half():
     boxes = [[0.0, 0.0, 40.0, 40.0], [50.0, 0.0, 90.0, 40.0]]
     result = ap(scores([0.9]), relative(boxes[0]), [0, 0], boxes, classes=1)
     assert result["box_ap"] == pytest.approx(51 / 101)
+    assert result["per_class"] == pytest.approx([51 / 101])
 
 
 def test_ap_without_any_true_box_is_no_number():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, gradients, randomized, same_weights
+from support import CONFIG, TINY, Kill, gradients, randomized, same_weights
 
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
@@ -233,13 +233,9 @@ def test_a_killed_run_with_all_options_ends_at_the_same_weights(tmp_path):
             checkpoint_seconds=0, detector=detector, engine=engine, **options
         ).model  # fmt: skip
 
-    def kill(progress):
-        if (progress.phase, progress.step) == ("masks", 2):
-            raise KeyboardInterrupt
-
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run("killed", watch=kill)
+        run("killed", watch=Kill("masks", 2))
     with pytest.raises(ConfigError, match="precision was bf16, and is float"):
         run("killed", replace(ENGINE, precision="float32"), resume=True)
     workers = replace(ENGINE, workers=1)

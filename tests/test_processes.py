@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, logged, on_disk, randomized
+from support import CONFIG, Kill, logged, on_disk, randomized
 from two_processes import PHASES, evaluations, losses_and_gradients, run
 
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
@@ -175,12 +175,8 @@ def test_the_command_in_two_processes_speaks_once(folder):
 
 
 def test_another_number_of_processes_cannot_resume(scenes, tmp_path):
-    def stop(progress):
-        if progress.phase == "masks":
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, stop)
+        run(tmp_path, Kill("masks", 2))
     path = tmp_path / "checkpoint.pt"
     saved = torch.load(path, weights_only=True)
     saved["processes"] *= 2

@@ -133,37 +133,6 @@ def test_a_run_is_done_again_as_it_was(arguments, tmp_path, capsys):
     assert "as it was" in capsys.readouterr().err
 
 
-def change(text, *path, to):
-    content = json.loads(text)
-    place = content
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = to
-    return json.dumps(content)
-
-
-@pytest.mark.parametrize(
-    ("path", "to"),
-    [
-        (("recipe", "phases"), [{"name": "boxes"}]),
-        (("recipe", "phases"), 3),
-        (("recipe", "phases", 0, "steps"), "ten"),
-        (("recipe", "seed"), None),
-        (("recipe", "speed"), 3),
-        (("recipe", "model", "depths"), 2),
-        (("recipe", "model", "width"), "256"),
-        (("data",), {}),
-        (("data", "training"), 3),
-    ],
-)
-def test_a_file_that_is_no_recipe_is_refused(path, to, tmp_path, scenes):
-    file = tmp_path / "recipe.json"
-    text = recipe_json(PRESETS["full"], Engine(), scenes, scenes, None)
-    file.write_text(change(text, *path, to=to))
-    with pytest.raises(ConfigError, match=r"recipe\.json is no recipe"):
-        read_recipe(file)
-
-
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nothing cannot be read"):
         read_recipe(tmp_path / "nothing")

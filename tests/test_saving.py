@@ -1,13 +1,12 @@
 """Other programs read what is saved, and give the same results."""
 
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
-from support import CONFIG, randomized, same_weights
+from support import CONFIG, ran, randomized, same_weights
 from transformers import DetrForObjectDetection, DetrForSegmentation
 from transformers_pair import SMALL, their_config
 
@@ -173,9 +172,9 @@ def test_a_full_disk_is_said_whatever_writes(tmp_path, end):
     suffix, layout = end.split()
     goal = tmp_path / f"new.{suffix}"
     words = ["-c", FULL, tmp_path / "m.safetensors", goal, layout]
-    done = subprocess.run([sys.executable, *words], capture_output=True)
-    assert b"OutputError" in done.stderr.splitlines()[-1]
-    assert b"cannot be written (File too large)" in done.stderr
+    done = ran(sys.executable, *words)
+    assert "OutputError" in done.stderr.splitlines()[-1]
+    assert "cannot be written (File too large)" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 

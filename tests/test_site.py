@@ -5,13 +5,8 @@ The browser is Chromium; tests/browsing.py says which.
 
 import functools
 import gzip
-import http.server
 import json
 import re
-import shutil
-import subprocess
-import sys
-import threading
 import urllib.parse
 from itertools import pairwise
 
@@ -20,6 +15,7 @@ import yaml
 from browsing import chromium
 from bs4 import BeautifulSoup
 from PIL import Image
+from sites import bare_book, build, served
 from support import ROOT
 
 from detr_lite.teaching.faults import FAULTS
@@ -33,16 +29,6 @@ PAGES = [
 CHAPTERS = [p for p in PAGES if (ROOT / "book" / f"{p}.ipynb").exists()]
 REPOSITORY = SETTINGS["repository"]["url"]
 LARGEST = 6e6  # bytes that a page may load in all
-
-
-def build(out, root=ROOT):
-    """Run the tool that builds the site."""
-    return subprocess.run(
-        [sys.executable, root / "tools" / "build_site.py", out],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +57,7 @@ def soup(site):
 def small(tmp_path):
     """A book of one page: call it with the page's text."""
     root = tmp_path / "root"
-    root.mkdir()
-    shutil.copy(ROOT / "_config.yml", root)
-    skip = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.md", "_toc.yml")
-    shutil.copytree(ROOT / "book", root / "book", ignore=skip)
-    shutil.copytree(ROOT / "tools", root / "tools", ignore=skip)
+    bare_book(root)
     (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
 
     def write(text):
@@ -324,18 +306,8 @@ def test_the_texts_are_no_pages(site):
 @pytest.fixture(scope="session")
 def address(site):
     """Where a server on this machine serves the site."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")  # one at a time in a process

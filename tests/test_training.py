@@ -14,6 +14,7 @@ from support import (
     CONFIG,
     TINY,
     TWO_CLASSES,
+    Kill,
     Malicious,
     Read,
     logged,
@@ -66,21 +67,6 @@ def test_another_seed_gives_other_weights(whole, scenes, tmp_path):
         for folder in (whole.folder, tmp_path)
     )
     assert mine != other
-
-
-class Kill:
-    """Stops a run as ctrl-C does, when it reports a step of a phase.
-
-    phase: its name, or its place in the recipe.
-    """
-
-    def __init__(self, phase, step):
-        self.phase, self.step = phase, step
-
-    def __call__(self, progress):
-        reached = self.phase in (progress.phase, progress.number)
-        if reached and progress.step == self.step:
-            raise KeyboardInterrupt
 
 
 FIRST = replace(TINY, phases=TINY.phases[:2])
@@ -406,14 +392,6 @@ def test_a_checkpoints_code_does_not_run(scenes, tmp_path):
     assert not proof.exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run(scenes, tmp_path):
-    wild = replace(TINY.phases[1], lr=1e30, clip=1e30)
-    recipe = replace(TINY, phases=(TINY.phases[0], wild))
-    with pytest.raises(DataError, match="lower the learning rate"):
-        run(tmp_path, scenes, recipe)
-    assert not (tmp_path / "model.safetensors").exists()
-
-
 def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
     def full(path, content):
         # A view of a BytesIO in a traceback makes Python 3.12.1 crash.
@@ -431,8 +409,6 @@ def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path, monkeypatch):
 
 class Without(Part):
     """The same images with another list of classes."""
-
-    categories = TWO_CLASSES
 
     def __init__(self, split):
         super().__init__(split, range(len(split)))

@@ -3,16 +3,11 @@
 What a single one does, tests/test_widget_<its name>.py looks at.
 """
 
-import functools
-import http.server
 import re
-import shutil
-import subprocess
-import sys
-import threading
 
 import pytest
 from browsing import Opened
+from sites import bare_book, build, served
 from support import ROOT
 from widgets import READY
 
@@ -56,12 +51,7 @@ READING = {
 def site(tmp_path_factory):
     """A small book: a page for each widget, and two more."""
     root = tmp_path_factory.mktemp("book")
-    skip = shutil.ignore_patterns(
-        "__pycache__", "*.ipynb", "*.md", "_toc.yml", "widgets.ts"
-    )
-    shutil.copy(ROOT / "_config.yml", root)
-    shutil.copytree(ROOT / "book", root / "book", ignore=skip)
-    shutil.copytree(ROOT / "tools", root / "tools", ignore=skip)
+    bare_book(root, "widgets.ts")
     far = "# Far\n\n" + "Words.\n\n" * 200 + PAGE.partition("## One")[2]
     pages = {name: PAGE % name for name in NAMES}
     pages["far"] = far % "beach"
@@ -74,12 +64,7 @@ def site(tmp_path_factory):
     (root / "book" / "_toc.yml").write_text(
         f"format: jb-book\nroot: index\nchapters:\n{chapters}"
     )
-    done = subprocess.run(
-        [sys.executable, root / "tools" / "build_site.py", root / "out"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = build(root / "out", root)
     assert done.returncode == 0, done.stderr
     return root / "out" / "html"
 
@@ -87,18 +72,8 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(site):
     """Where a server on this machine serves the book."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(site) as address:
+        yield address
 
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
