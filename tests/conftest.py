@@ -15,6 +15,7 @@ from support import CONFIG, on_disk, randomized
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.model import build_model
+from detr_lite.weights.writing import save_model
 
 # The same examples on every run, and no limit on the time of one; `make
 # stress` looks for new ones, and for many more.
@@ -112,6 +113,29 @@ def sure_model(tiny_model):
     tiny_model.threshold = 0.0
     tiny_model.config = replace(CONFIG, threshold=0.0)
     return tiny_model
+
+
+@pytest.fixture
+def model_file(sure_model, tmp_path):
+    """Its weights in a file; they segment every image, if not well."""
+    path = tmp_path / "tiny.safetensors"
+    save_model(sure_model, path)
+    return path
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What `detr-lite train` asks `train` for, which is then stopped."""
+    calls = {}
+
+    def fake(recipe, training, validation, out, **options):
+        calls.update(
+            options, recipe=recipe, training=training, validation=validation
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detr_lite.training.train.train", fake)
+    return calls
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from support import on_disk
 from detr_lite.cli import main as entry
 from detr_lite.cli.main import main
 from detr_lite.data.subsets import Part
-from detr_lite.weights.writing import save_model
 
 
 @pytest.fixture
@@ -22,9 +21,8 @@ def data(scenes, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def model(sure_model, tmp_path):
-    save_model(sure_model, tmp_path / "tiny.safetensors")
-    return ["--model", str(tmp_path / "tiny.safetensors")]
+def model(model_file):
+    return ["--model", str(model_file)]
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,6 @@ def tiny_preset(monkeypatch):
 
 
 @pytest.fixture
-def model_file(sure_model, tmp_path):
-    """Weights that segment every image, if not well."""
-    path = tmp_path / "tiny.safetensors"
-    save_model(sure_model, path)
-    return path
-
-
-@pytest.fixture
 def data(scenes, tmp_path):
     """Three scenes on disk."""
     return on_disk(Part(scenes, range(3)), tmp_path / "beach")
@@ -307,19 +299,13 @@ def full_disk(monkeypatch, after):
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_scenes_on_a_full_disk_leaves_nothing(capsys, monkeypatch, after):
-    full_disk(monkeypatch, after)
-    words = ["made/here", "No space left"]
-    fails(capsys, "scenes --out made/here", words=words)
-
-
-@pytest.mark.parametrize("after", [0, 3])
-def test_predict_on_a_full_disk_leaves_nothing(
+def test_on_a_full_disk_nothing_is_left(
     capsys, monkeypatch, after, data, model_file
 ):
     full_disk(monkeypatch, after)
-    command = f"predict {data}/images --model {model_file} --out found"
-    fails(capsys, command, words=["found", "No space left"])
+    for command in ("scenes", f"predict {data}/images --model {model_file}"):
+        words = ["made/here", "No space left"]
+        fails(capsys, command, "--out made/here", words=words)
 
 
 def test_predict_writes_what_coco_panoptic_tools_read(
@@ -410,20 +396,13 @@ def bad_picture(kind, data):
     if kind == "cut off":
         path.write_bytes(good.read_bytes()[:2000])
         return path, "cut off"
-    if kind == "one pixel":
-        Image.new("RGB", (1, 1)).save(path)
-        return path, "1 x 1 pixels"
-    if kind == "too large":
-        Image.new("1", (20000, 10)).save(path)
-        return path, "20000 x 10 pixels"
     path = Path("folder")
     path.mkdir()
     return path, "holds no image"
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["missing", "text", "cut off", "one pixel", "too large", "empty folder"],
+    "kind", ["missing", "text", "cut off", "empty folder"]
 )
 def test_predict_refuses_bad_pictures_and_leaves_nothing(
     capsys, data, model_file, kind
@@ -442,7 +421,7 @@ def test_predict_looks_for_all_pictures_before_it_begins(
     fails(capsys, command, words=[bad, word])
 
 
-@pytest.mark.parametrize("kind", ["text", "cut off", "one pixel"])
+@pytest.mark.parametrize("kind", ["text", "cut off"])
 def test_predict_goes_on_after_a_bad_picture(capsys, data, model_file, kind):
     """It is told, and the results of the others are kept."""
     bad, word = bad_picture(kind, data)
@@ -525,70 +504,30 @@ def test_a_mode_is_passed_on(monkeypatch, data, model_file):
         modes.clear()
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
-@pytest.mark.parametrize("kind", ["unknown", "cut off", "pickle", "text"])
-def test_bad_weights_are_refused(capsys, data, model_file, command, kind):
+@pytest.mark.parametrize(
+    "command", ["evaluate --data {data}", "predict {data}/images --out found"]
+)
+def test_bad_weights_are_refused(capsys, data, command):
     path = Path("bad.safetensors")
-    if kind == "cut off":
-        path.write_bytes(model_file.read_bytes()[:5000])
-    elif kind == "pickle":
-        torch.save({"model": {}}, path)
-    elif kind == "text":
-        path.write_text("no weights")
-    data_and_out = {
-        "evaluate": f"--data {data}",
-        "predict": f"{data}/images --out found",
-    }[command]
-    fails(capsys, command, data_and_out, "--model", path, words=[path])
+    path.write_text("no weights")
+    fails(capsys, command.format(data=data), "--model", path, words=[path])
 
 
 def broken(data, kind):
     """Break a data set; return what must be said of it."""
-    path = data / "panoptic.json"
-    content = json.loads(path.read_text())
-    if kind == "missing image":
-        (data / "images/000001.png").unlink()
-        return "images/000001.png"
+    png = data / "panoptic/000001.png"
     if kind == "missing png":
-        (data / "panoptic/000001.png").unlink()
+        png.unlink()
         return "panoptic/000001.png"
     if kind == "png of another size":
-        Image.new("RGB", (40, 50)).save(data / "panoptic/000001.png")
+        Image.new("RGB", (40, 50)).save(png)
         return "40 x 50"
-    if kind == "json cut off":
-        path.write_text(path.read_text()[:100])
-        return "not valid JSON"
-    if kind == "unknown category":
-        content["annotations"][0]["segments_info"][0]["category_id"] = 99
-        word = "Category id 99"
-    elif kind == "no image":
-        content |= {"images": [], "annotations": []}
-        word = "no image"
-    elif kind == "other categories":
-        content["categories"][0]["name"] = "balloon"
-        word = "balloon"
-    elif kind == "no segment":
-        for annotation in content["annotations"]:
-            annotation["segments_info"] = []
-            Image.new("RGB", (96, 96)).save(
-                data / "panoptic" / annotation["file_name"]
-            )
-        word = "no segment"
-    path.write_text(json.dumps(content))
-    return word
+    edited(data, lambda c: c["categories"][0].update(name="balloon"))
+    return "balloon"
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "missing image",
-        "missing png",
-        "png of another size",
-        "json cut off",
-        "unknown category",
-        "no image",
-        "other categories",
-    ],
+    "kind", ["missing png", "png of another size", "other categories"]
 )
 def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
     word = broken(data, kind)
@@ -596,13 +535,8 @@ def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
     fails(capsys, command, "--json figures.json", words=[word])
 
 
-@pytest.mark.parametrize(
-    "kind", ["missing png", "json cut off", "unknown category", "no segment"]
-)
-def test_train_refuses_broken_data_before_it_starts(
-    capsys, data, tiny_preset, kind
-):
-    word = broken(data, kind)
+def test_train_refuses_broken_data_before_it_starts(capsys, data, tiny_preset):
+    word = broken(data, "missing png")
     fails(capsys, "train", "--data", data, "--out", "run", words=[word])
 
 

@@ -16,7 +16,6 @@ from support import (
     TWO_CLASSES,
     Kill,
     Malicious,
-    Read,
     logged,
     randomized,
     same_weights,
@@ -311,49 +310,6 @@ def test_a_phase_learns_one_picture_by_heart(scenes, name, steps):
 def test_an_unknown_phase_is_refused(scenes):
     with pytest.raises(ConfigError, match="'mask'"):
         trainer("mask", scenes)
-
-
-def order(scenes, size):
-    return BatchOrder(Read(scenes), Phase("boxes", 9, size, 1e-3), seed=3)
-
-
-def numbers(batch):
-    return [sample.image_id for sample in batch.samples]
-
-
-def test_an_epoch_shows_each_picture_once(scenes):
-    """Eight images, three a step: 24 images are three epochs."""
-    run = order(scenes, 3)
-    shown = [n for s in range(8) for n in numbers(run.batch(s, 0, 1, LIMITS))]
-    epochs = shown[:8], shown[8:16], shown[16:]
-    for epoch in epochs:
-        assert sorted(epoch) == list(range(1, 9))
-    assert epochs[0] != epochs[1]
-
-
-def test_the_parts_of_two_processes_make_up_the_batch(scenes):
-    for step in range(4):
-        together = order(scenes, 4).batch(step, 0, 1, LIMITS)
-        parts = [order(scenes, 4).batch(step, r, 2, LIMITS) for r in (0, 1)]
-        images = torch.empty_like(together.images)
-        for rank, part in enumerate(parts):
-            images[rank::2] = part.images
-        assert torch.equal(images, together.images)
-
-
-def test_about_half_of_the_pictures_are_mirrored(scenes):
-    run = order(scenes, 8)
-    mirrored = 0
-    for step in range(8):
-        batch = run.batch(step, 0, 1, LIMITS)
-        for sample in batch.samples:
-            plain = scenes[sample.image_id - 1]
-            if torch.equal(sample.image, plain.image.flip(-1)):
-                assert torch.equal(sample.id_map, plain.id_map.flip(-1))
-                mirrored += 1
-            else:
-                assert torch.equal(sample.image, plain.image)
-    assert 16 < mirrored < 48
 
 
 def test_the_learning_rate_rises_and_falls():
