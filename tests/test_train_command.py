@@ -57,15 +57,8 @@ def test_fine_tuning_for_other_classes_renews_the_class_head(
 ):
     folder = on_disk(Other(scenes, [0, 1, 2]), tmp_path / "other")
     out = tmp_path / "run"
-    arguments = [
-        "--preset",
-        "finetune",
-        "--from",
-        model_file,
-        "--data",
-        folder,
-    ]
-    arguments += ["--steps", 2, "--lr", 1e-30, "--out", out]
+    arguments = ["--preset", "finetune", "--from", model_file]
+    arguments += ["--data", folder, "--steps", 2, "--lr", 1e-30, "--out", out]
     assert command(*arguments) == 0
     model = load_model(out / "model.safetensors", "cpu")
     assert model.categories == CocoPanoptic.from_folder(folder).categories
