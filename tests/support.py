@@ -5,12 +5,14 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
@@ -19,11 +21,14 @@ from detr_lite.data.batch import pad_to_largest
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.sample import Sample
+from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.data.subsets import Part
 from detr_lite.errors import DetrLiteError
+from detr_lite.inference.model import build_model
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.targets import Targets
+from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.transformer import MultiHeadAttention
 
@@ -181,6 +186,23 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the gradients of a model's parameters, of those that have one."""
     named = model.named_parameters()
     return {name: p.grad for name, p in named if p.grad is not None}
+
+
+def phase_trainer(
+    phase, config=CONFIG, engine=None, accelerator=None, **changes
+):
+    """Return a random model, and what trains one phase of it.
+
+    changes: of the recipe.
+    """
+    torch.manual_seed(1)
+    model = randomized(build_model(config, SCENE_CATEGORIES))
+    recipe = replace(TINY, phases=(phase,), model=config, **changes)
+    accelerator = accelerator or Accelerator()
+    trainer = PhaseTrainer(
+        model, phase, recipe, SCENE_CATEGORIES, accelerator, engine
+    )
+    return model, trainer
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:

@@ -37,6 +37,18 @@ SMALL = ModelConfig(
 )
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """Return what runs a case of its own, and what it gives."""
+
+    def run(kind, size, count, sides, config=SMALL):
+        case = kind, size, count, sides, 1
+        monkeypatch.setitem(bench.CASES, "small", case)
+        return bench.run_case("small", config, fresh=False)
+
+    return run
+
+
 @torch.no_grad()
 def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
     inputs = pad_images([scenes[0].image, scenes[1].image])
@@ -60,11 +72,8 @@ def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
 
 
 @pytest.mark.parametrize("kind", ["post_processing", "matcher"])
-def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
-    monkeypatch.setitem(
-        bench.CASES, "small", (kind, (96, 128), 3, bench.SIDES[:2], 1)
-    )
-    case = bench.run_case("small", CONFIG, fresh=False)
+def test_a_small_case_gives_the_references_answer(measured, kind):
+    case = measured(kind, (96, 128), 3, bench.SIDES[:2], config=CONFIG)
     assert case["reference"]["different"] == 0
     assert case["of"] > 0
     assert case["ours"]["seconds"] > 0
@@ -78,12 +87,9 @@ def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
         ("box_step", 1e-2),
     ],
 )
-def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
+def test_all_sides_of_a_small_model_agree(measured, kind, most):
     """But for pixels whose two best masks tie, to rounding."""
-    monkeypatch.setitem(
-        bench.CASES, "small", (kind, (96, 128), 1, bench.SIDES, 1)
-    )
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured(kind, (96, 128), 1, bench.SIDES)
     assert case["reference"]["different"] <= most
     assert {*bench.SIDES} <= {*case}
     if kind == "mask_step":
@@ -256,7 +262,7 @@ def test_each_run_gets_a_process_and_memory_is_measured_once(monkeypatch):
     ]
 
 
-def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
+def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch, measured):
     ids = {
         "ours": torch.zeros(1, 2, 3, dtype=torch.int64),
         "reference": torch.tensor([[[0, 0, 1], [1, 1, 0]]]),
@@ -266,9 +272,7 @@ def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
         bench.KINDS, "inference", lambda side, *_: lambda: ids[side]
     )
     monkeypatch.setattr(bench, "gaps", lambda *_: gap)
-    case = ("inference", (2, 3), 1, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured("inference", (2, 3), 1, bench.TWO)
     assert case["of"] == 6
     assert case["ties"] == 3
     assert case["reference"]["different"] == 3
@@ -277,29 +281,23 @@ def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["backbone", "transformer", "mask_head"])
-def test_the_parts_give_the_same(monkeypatch, kind):
-    case = (kind, (96, 128), 1, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+def test_the_parts_give_the_same(measured, kind):
+    case = measured(kind, (96, 128), 1, bench.TWO)
     assert case["reference"]["different"] < 1e-3
     counts = [case[s]["giga_multiply_adds"] for s in bench.TWO]
     assert counts[0] > 0
     assert (counts[0] < counts[1]) == (kind == "mask_head")
 
 
-def test_the_shipped_model_gives_the_same(monkeypatch):
-    case = ("scenes", (96, 96), 2, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", fresh=False)
+def test_the_shipped_model_gives_the_same(measured):
+    case = measured("scenes", (96, 96), 2, bench.TWO, config=None)
     assert case["of"] == 2 * 96 * 96
     assert case["reference"]["different"] <= 2
 
 
-def test_settings_are_compared_with_the_default(monkeypatch):
+def test_settings_are_compared_with_the_default(measured):
     sides = [s for s in bench.SETTINGS if s != "compile=True"]
-    case = ("settings", (96, 128), 1, sides, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured("settings", (96, 128), 1, sides)
     assert case["ours"]["different"] == 0
     assert case["chunk=4"]["different"] < 100
     assert 0 < case["precision=bf16"]["different"] < 96 * 128

@@ -294,23 +294,6 @@ def test_the_images_of_a_batch_get_what_each_gets_alone(
         assert (maps[i, :, width:] == 0).all()
 
 
-@given(
-    st.lists(st.integers(0, 2), min_size=1, max_size=8),
-    st.integers(0, 10**6),
-    st.integers(0, 12),
-)
-def test_where_small_segments_are_removed_no_small_one_is_left(
-    labels, seed, min_area
-):
-    """The others only grow: so one round is enough."""
-    random = np.random.RandomState(seed)
-    logits = random.normal(size=(len(labels), 4, 6))
-    logits += 2 * random.normal(size=(len(labels), 1, 1))
-    _, _, areas = segment(labels, logits, min_area=min_area)
-    assert all(area > min_area for area in areas)
-    assert sum(areas) in (0, 24)
-
-
 @given(st.integers(0, 10**6))
 def test_maps_of_a_batch_are_resized_one_by_one(seed):
     random = np.random.RandomState(seed)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import support
 import torch
 from figures import words
 
@@ -14,7 +15,6 @@ from detr_lite.teaching.plots.nuclei import (
     FOUND,
     MISSED,
     WRONG,
-    as_sample,
     batch_figure,
     class_colors,
     found_figure,
@@ -38,13 +38,7 @@ def sample():
     """Two things on a ground: a box on the left, a bag on the right."""
     ids = torch.full((30, 40), 3, dtype=torch.int32)
     ids[5:20, 4:16], ids[8:25, 22:36] = 1, 2
-    return replace(
-        as_sample(torch.full((3, 30, 40), 99, dtype=torch.uint8)),
-        id_map=ids,
-        segment_ids=torch.tensor([1, 2, 3]),
-        labels=torch.tensor([0, 1, 2]),
-        crowd=torch.zeros(3, dtype=torch.bool),
-    )
+    return support.sample(ids, [1, 2, 3], [0, 1, 2])
 
 
 @pytest.fixture
