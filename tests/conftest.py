@@ -10,7 +10,7 @@ from dataclasses import replace
 import hypothesis
 import pytest
 import torch
-from support import CONFIG, on_disk, randomized
+from support import CONFIG, on_disk, randomized, shorten
 
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
@@ -95,6 +95,12 @@ def _cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """What is made once for several tests is made with one thread, too."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_in_every_order():
     torch.set_num_threads(1)
@@ -121,6 +127,12 @@ def model_file(sure_model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_model(sure_model, path)
     return path
+
+
+@pytest.fixture
+def tiny_preset(monkeypatch):
+    """`train --preset quick` is a matter of a second."""
+    shorten(monkeypatch)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from detr_lite.data.batch import pad_to_largest
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.writer import write_split
 from detr_lite.data.sample import Sample
-from detr_lite.data.scenes import SCENE_CATEGORIES
+from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.errors import DetrLiteError
 from detr_lite.inference.model import build_model
@@ -29,7 +29,7 @@ from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import PanopticDETR
 from detr_lite.targets import Targets
 from detr_lite.training.phases import PhaseTrainer
-from detr_lite.training.recipes import Phase, Recipe
+from detr_lite.training.recipes import PRESETS, Phase, Recipe, with_steps
 from detr_lite.transformer import MultiHeadAttention
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +67,15 @@ TINY = Recipe(
     ),
     model=CONFIG,
 )
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Make `train --preset quick` a matter of a second."""
+    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
+    splits = SceneSplit(7, 4), SceneSplit(9, 4)
+    patch.setitem(PRESETS, "quick", recipe)
+    patch.setattr("detr_lite.training.train.scenes_data", lambda name: splits)
+
 
 TWO_CLASSES = Categories(
     [

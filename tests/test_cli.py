@@ -9,13 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, TINY, contents, edited, on_disk, ran
+from support import ROOT, contents, edited, on_disk, ran, shorten
 
 from detr_lite import panoptic
 from detr_lite.cli.main import main
@@ -24,9 +23,6 @@ from detr_lite.data.images import read_size
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.loading import load_model
-from detr_lite.training import recipes
-from detr_lite.training import train as training
-from detr_lite.training.recipes import with_steps
 from detr_lite.weights.writing import save_model
 
 COMMANDS = ["scenes", "train", "evaluate", "predict", "models", "check"]
@@ -40,19 +36,6 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(folder)
-
-
-def shorten(patch):
-    """Make `train --preset quick` a matter of a second."""
-    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
-    patch.setitem(recipes.PRESETS, "quick", recipe)
-    split = SceneSplit(7, 4)
-    patch.setattr(training, "scenes_data", lambda name: (split, split))
-
-
-@pytest.fixture
-def tiny_preset(monkeypatch):
-    shorten(monkeypatch)
 
 
 @pytest.fixture

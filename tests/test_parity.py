@@ -27,7 +27,6 @@ def pair(request):
 def full_pair(request):
     """The same of the full size: 100 queries, 250 classes."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     ours = our_model(replace(FULL, depths=DEPTHS[request.param]))
     return ours, their_model(ours)
 

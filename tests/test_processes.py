@@ -63,7 +63,6 @@ def ended(process):
 @pytest.fixture(scope="module")
 def folder(_cache, tmp_path_factory):
     """A run that is killed and resumed, a whole run, and comparisons."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("processes")
     script = TESTS / "two_processes.py"
     on_disk(SceneSplit(7, 3), folder / "data")
@@ -97,7 +96,6 @@ def log_steps(folder):
 @pytest.fixture(scope="module")
 def alone(scenes):
     """What one process finds, with all images of a step at once."""
-    torch.set_num_threads(1)
     accelerator = Accelerator()
     return {n: losses_and_gradients(n, scenes, accelerator) for n in PHASES}
 

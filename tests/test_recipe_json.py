@@ -15,19 +15,11 @@ from detr_lite.data.subsets import Part, fingerprint
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
 from detr_lite.training import recipes
-from detr_lite.training import train as training
 from detr_lite.training.recipe_json import read_recipe, recipe_json
-from detr_lite.training.recipes import PRESETS, Engine, finetune, with_steps
+from detr_lite.training.recipes import PRESETS, Engine, finetune
 from detr_lite.weights.writing import save_model
 
-
-@pytest.fixture(autouse=True)
-def tiny_preset(monkeypatch):
-    """Make `train --preset quick` a matter of a second."""
-    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
-    monkeypatch.setitem(recipes.PRESETS, "quick", recipe)
-    splits = SceneSplit(7, 8), SceneSplit(9, 4)
-    monkeypatch.setattr(training, "scenes_data", lambda name: splits)
+pytestmark = pytest.mark.usefixtures("tiny_preset")
 
 
 def run(*arguments):

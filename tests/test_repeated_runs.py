@@ -13,13 +13,12 @@ from detr_lite.data.scenes import SceneSplit
 from detr_lite.errors import ConfigError
 from detr_lite.inference.model import build_model
 from detr_lite.training import estimate
-from detr_lite.training import train as training
 from detr_lite.training.recipe_json import (
     read_recipe,
     recipe_json,
     weights_hash,
 )
-from detr_lite.training.recipes import PRESETS, Engine, with_steps
+from detr_lite.training.recipes import Engine
 from detr_lite.training.train import train
 from detr_lite.weights.writing import save_model
 
@@ -127,7 +126,6 @@ def run(out, recipe, resume=False, watch=None):
 @pytest.fixture(scope="module")
 def folders(_cache, tmp_path_factory):
     """A run that stopped in its first phase, and one in its second."""
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("stopped")
     for recipe, phase in ((BOXES, "boxes"), (TWO, "masks")):
         with pytest.raises(KeyboardInterrupt):
@@ -326,10 +324,8 @@ def test_a_model_is_no_detector(scenes, tmp_path, sure_model):
 
 
 def test_a_seed_that_no_generator_takes_is_refused(
-    heard, scenes, tmp_path, capsys, monkeypatch
+    heard, tiny_preset, tmp_path, capsys
 ):
-    monkeypatch.setitem(PRESETS, "quick", with_steps(BOXES, 2))
-    monkeypatch.setattr(training, "scenes_data", lambda n: (scenes, scenes))
     words = ["train", "--seed", str(2**64), "--out", str(tmp_path / "run")]
     assert main(words) == 1
     assert "seed should be less than" in capsys.readouterr().err

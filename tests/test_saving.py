@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import safe_open
-from support import CONFIG, ran, randomized, same_weights
+from support import CONFIG, ran, randomized, refusal, same_weights
 from transformers import DetrForObjectDetection, DetrForSegmentation
 from transformers_pair import SMALL, their_config
 
@@ -134,11 +134,8 @@ def test_a_model_that_the_original_cannot_be_is_not_written_as_one(
     model = build_model(replace(SMALL, **change), numbered_categories(5))
     path = tmp_path / "m.pth"
     for layout in ("original", "transformers"):
-        with pytest.raises(WeightsError) as caught:
+        with refusal(*change, layout, error=WeightsError):
             save_model(model, path, layout)
-        (name,) = change
-        assert name in str(caught.value)
-        assert layout in str(caught.value)
     assert not list(tmp_path.iterdir())
     save_model(model, path)
     assert load_model(path, "cpu").config == model.config

@@ -47,7 +47,6 @@ def run(out, split, recipe=TINY, **options):
 @pytest.fixture(scope="module")
 def whole(_cache, tmp_path_factory):
     """A run from its start to its end."""
-    torch.set_num_threads(1)
     return run(tmp_path_factory.mktemp("whole"), SceneSplit(7, 8))
 
 
@@ -74,7 +73,6 @@ FIRST = replace(TINY, phases=TINY.phases[:2])
 @pytest.fixture(scope="module")
 def unfinished(_cache, tmp_path_factory):
     """A run of FIRST that was killed in its second phase."""
-    torch.set_num_threads(1)
     out, kill = tmp_path_factory.mktemp("unfinished"), Kill("boxes", 2)
     with pytest.raises(KeyboardInterrupt):
         run(out, SceneSplit(7, 8), FIRST, watch=kill, checkpoint_seconds=0)
