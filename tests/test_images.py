@@ -162,9 +162,8 @@ def test_turned_photographs_are_set_upright(
     assert read_size(path, upright=False) == stored.shape[:2]
 
 
-SIDE = (
-    b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"  # and its value
-)
+# The tag of the orientation; behind it comes its value.
+SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"
 
 
 @pytest.mark.parametrize("value", [b"\x63\0\0\0", b"\0\0\0\0"])
