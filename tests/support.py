@@ -68,21 +68,67 @@ TINY = Recipe(
     model=CONFIG,
 )
 
-
-def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Make `train --preset quick` a matter of a second."""
-    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
-    splits = SceneSplit(7, 4), SceneSplit(9, 4)
-    patch.setitem(PRESETS, "quick", recipe)
-    patch.setattr("detr_lite.training.train.scenes_data", lambda name: splits)
-
-
 TWO_CLASSES = Categories(
     [
         Category(3, "cat", True, (200, 30, 30)),
         Category(70, "sky", False, (30, 30, 200)),
     ]
 )
+
+
+# Tests, commands and files.
+
+
+def sampled(values: Iterable, few: int) -> list:
+    """Return parameters of a test: a few for `make test`, all for stress."""
+    return [
+        v if i < few else pytest.param(v, marks=pytest.mark.stress)
+        for i, v in enumerate(values)
+    ]
+
+
+@contextmanager
+def refusal(*words, error: type = DetrLiteError) -> Iterator:
+    """Expect an error of ours: in one line, with these words in it."""
+    with pytest.raises(error) as caught:
+        yield caught
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    for word in words:
+        assert str(word) in message, message
+
+
+def ran(*command, check: bool = False, **options) -> CompletedProcess[str]:
+    """Run a command to its end, and keep what it prints."""
+    words = [*map(str, command)]
+    return subprocess.run(
+        words, capture_output=True, text=True, check=check, **options
+    )
+
+
+def git(place: Path, *arguments: str) -> str:
+    """Run git as somebody; return what it prints."""
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    return ran("git", *who, *arguments, cwd=place, check=True).stdout
+
+
+def checkout(place: Path) -> None:
+    """Copy the files of this checkout, changed or new ones too."""
+    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard")
+    for name in listed.split("\0"):
+        if name and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+# Models and their training.
 
 
 @torch.no_grad()
@@ -111,50 +157,16 @@ def randomized(model: nn.Module) -> nn.Module:
     return model
 
 
-def sampled(values: Iterable, few: int) -> list:
-    """Return parameters of a test: a few for `make test`, all for stress."""
-    return [
-        v if i < few else pytest.param(v, marks=pytest.mark.stress)
-        for i, v in enumerate(values)
-    ]
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    """Return whether two modules have the same tensors, bit for bit."""
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def ran(*command, check: bool = False, **options) -> CompletedProcess[str]:
-    """Run a command to its end, and keep what it prints."""
-    words = [*map(str, command)]
-    return subprocess.run(
-        words, capture_output=True, text=True, check=check, **options
-    )
-
-
-def checkout(place: Path) -> None:
-    """Copy the files of this checkout, changed or new ones too."""
-    listed = git(ROOT, "ls-files", "-z", "-co", "--exclude-standard")
-    for name in listed.split("\0"):
-        if name and (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, place / name)
-
-
-def git(place: Path, *arguments: str) -> str:
-    """Run git as somebody; return what it prints."""
-    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    return ran("git", *who, *arguments, cwd=place, check=True).stdout
-
-
-class Kill:
-    """Stops a run as ctrl-C does, when it reports a step of a phase.
-
-    phase: its name, or its place in the recipe.
-    """
-
-    def __init__(self, phase, step):
-        self.phase, self.step = phase, step
-
-    def __call__(self, progress):
-        reached = self.phase in (progress.phase, progress.number)
-        if reached and progress.step == self.step:
-            raise KeyboardInterrupt
+def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the gradients of a model's parameters, of those that have one."""
+    named = model.named_parameters()
+    return {name: p.grad for name, p in named if p.grad is not None}
 
 
 class Malicious:
@@ -165,36 +177,6 @@ class Malicious:
 
     def __reduce__(self):
         return Path.write_text, (self.path, "code ran")
-
-
-@contextmanager
-def refusal(*words, error: type = DetrLiteError) -> Iterator:
-    """Expect an error of ours: in one line, with these words in it."""
-    with pytest.raises(error) as caught:
-        yield caught
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    for word in words:
-        assert str(word) in message, message
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files below a folder."""
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
-
-
-def logged(folder: Path) -> list[dict]:
-    """Return the lines of a run's log."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the gradients of a model's parameters, of those that have one."""
-    named = model.named_parameters()
-    return {name: p.grad for name, p in named if p.grad is not None}
 
 
 def phase_trainer(
@@ -214,10 +196,36 @@ def phase_trainer(
     return model, trainer
 
 
-def same_weights(a: nn.Module, b: nn.Module) -> bool:
-    """Return whether two modules have the same tensors, bit for bit."""
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Make `train --preset quick` a matter of a second."""
+    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
+    splits = SceneSplit(7, 4), SceneSplit(9, 4)
+    patch.setitem(PRESETS, "quick", recipe)
+    patch.setattr("detr_lite.training.train.scenes_data", lambda name: splits)
+
+
+class Kill:
+    """Stops a run as ctrl-C does, when it reports a step of a phase.
+
+    phase: its name, or its place in the recipe.
+    """
+
+    def __init__(self, phase, step):
+        self.phase, self.step = phase, step
+
+    def __call__(self, progress):
+        reached = self.phase in (progress.phase, progress.number)
+        if reached and progress.step == self.step:
+            raise KeyboardInterrupt
+
+
+def logged(folder: Path) -> list[dict]:
+    """Return the lines of a run's log."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# Samples and targets.
 
 
 class Read(Part):
@@ -225,16 +233,6 @@ class Read(Part):
 
     def __init__(self, split):
         super().__init__(split, range(len(split)))
-
-
-def same_targets(a: Targets, b: Targets) -> bool:
-    """Return whether two batches have the same targets, bit for bit."""
-    *mine, counts = vars(a).values()
-    *theirs, others = vars(b).values()
-    return counts == others and all(
-        x.dtype == y.dtype and torch.equal(x, y)
-        for x, y in zip(mine, theirs, strict=True)
-    )
 
 
 def sample(id_map, ids, labels=None, crowd=None, name="beach") -> Sample:
@@ -280,6 +278,19 @@ def joined(targets) -> Targets:
         id_maps=pad_to_largest([m for t in targets for m in t.id_maps]),
         counts=counts,
     )
+
+
+def same_targets(a: Targets, b: Targets) -> bool:
+    """Return whether two batches have the same targets, bit for bit."""
+    *mine, counts = vars(a).values()
+    *theirs, others = vars(b).values()
+    return counts == others and all(
+        x.dtype == y.dtype and torch.equal(x, y)
+        for x, y in zip(mine, theirs, strict=True)
+    )
+
+
+# Data sets on disk.
 
 
 def on_disk(split, folder: Path) -> Path:

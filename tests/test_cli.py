@@ -285,10 +285,11 @@ def full_disk(monkeypatch, after):
 def test_on_a_full_disk_nothing_is_left(
     capsys, monkeypatch, after, data, model_file
 ):
-    full_disk(monkeypatch, after)
+    words = ["made/here", "No space left"]
     for command in ("scenes", f"predict {data}/images --model {model_file}"):
-        words = ["made/here", "No space left"]
-        fails(capsys, command, "--out made/here", words=words)
+        with monkeypatch.context() as patch:
+            full_disk(patch, after)
+            fails(capsys, command, "--out made/here", words=words)
 
 
 def test_predict_writes_what_coco_panoptic_tools_read(
