@@ -360,15 +360,6 @@ def test_any_number_of_steps_is_that_number(name):
         assert min(p.steps for p in chosen) >= 1
 
 
-def test_scenes_count_from_the_end_and_slices_are_parts(scenes):
-    assert scenes[-1].image_id == scenes[7].image_id == 8
-    assert scenes[-1].name == "000007"
-    assert [s.image_id for s in scenes[5:]] == [6, 7, 8]
-    assert [s.image_id for s in scenes[::-3][1:]] == [5, 2]
-    with pytest.raises(IndexError):
-        scenes[8]
-
-
 @pytest.mark.parametrize("phase", ["backbone", "joint"])
 def test_what_is_said_after_an_interruption_leads_on(
     tiny_preset, tmp_path, monkeypatch, capsys, phase
