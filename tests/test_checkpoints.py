@@ -113,17 +113,19 @@ def test_a_safetensors_file_is_read_under_any_name(state, tmp_path):
 def test_code_in_a_pickle_does_not_run(tmp_path, writer, name):
     proof, path = tmp_path / "proof", tmp_path / name
     content = {"model": {"weight": Malicious(proof)}}
-    if isinstance(writer, bool):
+    by_torch = isinstance(writer, bool)
+    if by_torch:
         torch.save(content, path, _use_new_zipfile_serialization=writer)
     else:
         path.write_bytes(pickle.dumps(content, writer))
-    why = "may run any code" if isinstance(writer, bool) else "pickle"
+    named = by_torch and path.suffix == ".pth"
+    why = "which may run any code" if named else "pickle"
     for read in (read_checkpoint, load_model):
         with refusal(path, why, error=WeightsError):
             read(path)
     assert not proof.exists()
     # The bait works.
-    if isinstance(writer, bool):
+    if by_torch:
         with path.open("rb") as file:
             torch.load(file, weights_only=False)
     else:
