@@ -10,12 +10,12 @@ from dataclasses import replace
 import hypothesis
 import pytest
 import torch
-from support import CONFIG, randomized
+from support import CONFIG, on_disk, randomized, shorten
 
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.model import build_model
+from detr_lite.weights.writing import save_model
 
 # The same examples on every run, and no limit on the time of one; `make
 # stress` looks for new ones, and for many more.
@@ -95,6 +95,12 @@ def _cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """What is made once for several tests is made with one thread, too."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _same_numbers_in_every_order():
     torch.set_num_threads(1)
@@ -115,6 +121,35 @@ def sure_model(tiny_model):
     return tiny_model
 
 
+@pytest.fixture
+def model_file(sure_model, tmp_path):
+    """Its weights in a file; they segment every image, if not well."""
+    path = tmp_path / "tiny.safetensors"
+    save_model(sure_model, path)
+    return path
+
+
+@pytest.fixture
+def tiny_preset(monkeypatch):
+    """`train --preset quick` is a matter of a second."""
+    shorten(monkeypatch)
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What `detr-lite train` asks `train` for, which is then stopped."""
+    calls = {}
+
+    def fake(recipe, training, validation, out, **options):
+        calls.update(
+            options, recipe=recipe, training=training, validation=validation
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detr_lite.training.train.train", fake)
+    return calls
+
+
 @pytest.fixture(scope="session")
 def scenes(_cache):
     """Eight scenes."""
@@ -124,7 +159,4 @@ def scenes(_cache):
 @pytest.fixture
 def data(scenes, tmp_path):
     """Four scenes as a data set on disk, the folder `beach`."""
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, range(4)), path)
-    return path
+    return on_disk(Part(scenes, range(4)), tmp_path / "beach")

@@ -4,7 +4,6 @@ import io
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
@@ -68,14 +67,3 @@ def packed(files: dict, method: int = ZIP_DEFLATED) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return target.getvalue()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files below a folder, of which none is a link."""
-    paths = list(folder.rglob("*"))
-    assert not any(p.is_symlink() for p in paths)
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in paths
-        if p.is_file()
-    }

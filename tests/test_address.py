@@ -1,7 +1,6 @@
 """One address and one ref, changed everywhere by one command."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import address
@@ -9,8 +8,8 @@ import nbformat
 import pytest
 import weave
 import yaml
+from support import ROOT, contents, git
 
-ROOT = Path(__file__).resolve().parents[1]
 URL, REF = "https://github.com/some-org/a-book", "v99.0"
 
 
@@ -25,11 +24,6 @@ def copy(tmp_path):
     shutil.copytree(ROOT / "book" / "_assets", tmp_path / "book" / "_assets")
     (tmp_path / "detr_lite").symlink_to(ROOT / "detr_lite")
     return tmp_path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [f for f in folder.rglob("*") if f.is_file()]
-    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
 def moved(folder: Path, url: str, ref: str) -> None:
@@ -96,19 +90,13 @@ def test_the_ref_is_changed_alone(copy, capsys):
 def test_no_other_file_names_the_address():
     """But for the tests, which ask _config.yml."""
     path = address.present(ROOT)[0].removeprefix(address.HOST)
-    done = subprocess.run(
-        ["git", "grep", "-lF", path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    named = git(ROOT, "grep", "-lF", path).split()
     covered = {
         str(file.relative_to(ROOT))
         for pattern in address.PLACES
         for file in ROOT.glob(pattern)
     }
-    assert set(done.stdout.split()) <= covered
+    assert set(named) <= covered
 
 
 @pytest.mark.parametrize(

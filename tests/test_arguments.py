@@ -6,28 +6,23 @@ import sys
 
 import pytest
 from PIL import Image
+from support import on_disk
 
 from detr_lite.cli import main as entry
 from detr_lite.cli.main import main
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
-from detr_lite.weights.writing import save_model
 
 
 @pytest.fixture
 def data(scenes, tmp_path, monkeypatch):
     """Two scenes on disk, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1]), path)
-    return path
+    return on_disk(Part(scenes, [0, 1]), tmp_path / "beach")
 
 
 @pytest.fixture
-def model(sure_model, tmp_path):
-    save_model(sure_model, tmp_path / "tiny.safetensors")
-    return ["--model", str(tmp_path / "tiny.safetensors")]
+def model(model_file):
+    return ["--model", str(model_file)]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,32 @@ def noisy(sample, generator):
     )
 
 
+def test_an_epoch_shows_each_picture_once(scenes):
+    """Eight images, three a step: 24 images are three epochs."""
+    run = order(scenes, 3)
+    steps = [run.batches(step, Share(), LIMITS) for step in range(8)]
+    shown = [number for batches in steps for number in numbers(batches)]
+    epochs = shown[:8], shown[8:16], shown[16:]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(1, 9))
+    assert epochs[0] != epochs[1]
+
+
+def test_about_half_of_the_pictures_are_mirrored(scenes):
+    run = order(scenes, 8)
+    mirrored = 0
+    for step in range(8):
+        (batch,) = run.batches(step, Share(), LIMITS)
+        for sample in batch.samples:
+            plain = scenes[sample.image_id - 1]
+            if torch.equal(sample.image, plain.image.flip(-1)):
+                assert torch.equal(sample.id_map, plain.id_map.flip(-1))
+                mirrored += 1
+            else:
+                assert torch.equal(sample.image, plain.image)
+    assert 16 < mirrored < 48
+
+
 def test_another_seed_gives_another_order(scenes):
     orders = {tuple(order(scenes, 8, seed).indices(0)) for seed in range(6)}
     assert len(orders) == 6

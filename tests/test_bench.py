@@ -3,12 +3,13 @@
 import copy
 import json
 import mmap
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import bench
+import bench_tables
 import pytest
+import reference
 import torch
 from support import CONFIG
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,13 +21,6 @@ from detr_lite.matching import HungarianMatcher
 from detr_lite.models import ModelConfig
 from detr_lite.panoptic_detr import all_queries
 from detr_lite.targets import Targets
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import bench  # noqa: E402  (they lie in tools/, which is no package)
-import bench_tables  # noqa: E402
-import reference  # noqa: E402
 
 SMALL = ModelConfig(
     num_classes=20,
@@ -41,6 +35,18 @@ SMALL = ModelConfig(
     num_queries=20,
     context=128,
 )
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Return what runs a case of its own, and what it gives."""
+
+    def run(kind, size, count, sides, config=SMALL):
+        case = kind, size, count, sides, 1
+        monkeypatch.setitem(bench.CASES, "small", case)
+        return bench.run_case("small", config, fresh=False)
+
+    return run
 
 
 @torch.no_grad()
@@ -66,11 +72,8 @@ def test_with_the_savings_off_the_model_gives_the_same(tiny_model, scenes):
 
 
 @pytest.mark.parametrize("kind", ["post_processing", "matcher"])
-def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
-    monkeypatch.setitem(
-        bench.CASES, "small", (kind, (96, 128), 3, bench.SIDES[:2], 1)
-    )
-    case = bench.run_case("small", CONFIG, fresh=False)
+def test_a_small_case_gives_the_references_answer(measured, kind):
+    case = measured(kind, (96, 128), 3, bench.SIDES[:2], config=CONFIG)
     assert case["reference"]["different"] == 0
     assert case["of"] > 0
     assert case["ours"]["seconds"] > 0
@@ -84,12 +87,9 @@ def test_a_small_case_gives_the_references_answer(monkeypatch, kind):
         ("box_step", 1e-2),
     ],
 )
-def test_all_sides_of_a_small_model_agree(monkeypatch, kind, most):
+def test_all_sides_of_a_small_model_agree(measured, kind, most):
     """But for pixels whose two best masks tie, to rounding."""
-    monkeypatch.setitem(
-        bench.CASES, "small", (kind, (96, 128), 1, bench.SIDES, 1)
-    )
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured(kind, (96, 128), 1, bench.SIDES)
     assert case["reference"]["different"] <= most
     assert {*bench.SIDES} <= {*case}
     if kind == "mask_step":
@@ -262,7 +262,7 @@ def test_each_run_gets_a_process_and_memory_is_measured_once(monkeypatch):
     ]
 
 
-def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
+def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch, measured):
     ids = {
         "ours": torch.zeros(1, 2, 3, dtype=torch.int64),
         "reference": torch.tensor([[[0, 0, 1], [1, 1, 0]]]),
@@ -272,9 +272,7 @@ def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
         bench.KINDS, "inference", lambda side, *_: lambda: ids[side]
     )
     monkeypatch.setattr(bench, "gaps", lambda *_: gap)
-    case = ("inference", (2, 3), 1, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured("inference", (2, 3), 1, bench.TWO)
     assert case["of"] == 6
     assert case["ties"] == 3
     assert case["reference"]["different"] == 3
@@ -283,29 +281,23 @@ def test_pixels_that_differ_are_counted_by_their_gaps(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["backbone", "transformer", "mask_head"])
-def test_the_parts_give_the_same(monkeypatch, kind):
-    case = (kind, (96, 128), 1, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+def test_the_parts_give_the_same(measured, kind):
+    case = measured(kind, (96, 128), 1, bench.TWO)
     assert case["reference"]["different"] < 1e-3
     counts = [case[s]["giga_multiply_adds"] for s in bench.TWO]
     assert counts[0] > 0
     assert (counts[0] < counts[1]) == (kind == "mask_head")
 
 
-def test_the_shipped_model_gives_the_same(monkeypatch):
-    case = ("scenes", (96, 96), 2, bench.TWO, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", fresh=False)
+def test_the_shipped_model_gives_the_same(measured):
+    case = measured("scenes", (96, 96), 2, bench.TWO, config=None)
     assert case["of"] == 2 * 96 * 96
     assert case["reference"]["different"] <= 2
 
 
-def test_settings_are_compared_with_the_default(monkeypatch):
+def test_settings_are_compared_with_the_default(measured):
     sides = [s for s in bench.SETTINGS if s != "compile=True"]
-    case = ("settings", (96, 128), 1, sides, 1)
-    monkeypatch.setitem(bench.CASES, "small", case)
-    case = bench.run_case("small", SMALL, fresh=False)
+    case = measured("settings", (96, 128), 1, sides)
     assert case["ours"]["different"] == 0
     assert case["chunk=4"]["different"] < 100
     assert 0 < case["precision=bf16"]["different"] < 96 * 128

@@ -3,22 +3,17 @@
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import bench_gpu
+import bench_tables
 import pytest
 import torch
 from PIL import Image
 from torch.autograd import DeviceType
 
 from detr_lite.data.coco.format import ids_to_rgb
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import bench_gpu  # noqa: E402  (they lie in tools/, which is no package)
-import bench_tables  # noqa: E402
 
 PLAN = bench_gpu.Plan(torch.device("cpu"), None, small=True)
 

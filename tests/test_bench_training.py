@@ -4,11 +4,11 @@ import importlib.util
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
-TOOL = Path(__file__).resolve().parent.parent / "tools/bench_training.py"
+TOOL = ROOT / "tools/bench_training.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ import importlib.util
 import io
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -15,8 +13,8 @@ import pytest
 import weave
 import yaml
 from PIL import Image
+from support import ROOT, ran
 
-ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 TEXTS = sorted((BOOK / "text").glob("*.md"))
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
@@ -360,13 +358,10 @@ def test_a_changed_picture_is_noticed_unless_it_varies(tmp_path):
         notebook.cells.append(cell)
     nbformat.write(notebook, tmp_path / "drawn.ipynb")
     shutil.copy(BOOK / "conftest.py", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--nbval",
-         "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb"],
+    done = ran(
+        sys.executable, "-m", "pytest", "-q", "--nbval",
+        "--nbval-current-env", "-p", "no:cacheprovider", "drawn.ipynb",
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )  # fmt: skip
     failed = re.findall(r"FAILED drawn.ipynb::Cell (\d)", done.stdout)
     assert failed == ["0", "1"], done.stdout

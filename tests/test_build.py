@@ -17,12 +17,12 @@ import nbformat
 import pytest
 import torch
 import weave
+from support import ROOT
 
 from detr_lite.errors import ConfigError
 from detr_lite.teaching.book import build, members, plain, start
 from detr_lite.transformer import Encoder
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "detr_lite"
 WHOLE = {  # the modules of which every name is built, by chapter
     1: ("backbone", "position"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from support import edited
+from support import edited, painted, with_segment
 
 from detr_lite.cli.main import main
 from detr_lite.data.coco.check import check_folder
@@ -11,20 +11,8 @@ from detr_lite.data.coco.dataset import CocoPanoptic
 from detr_lite.errors import DataError
 
 
-@pytest.fixture
-def folder(data):
-    return data
-
-
-def painted(folder, rows, columns, color, name="000000.png"):
-    path = folder / "panoptic" / name
-    rgb = np.array(Image.open(path))
-    rgb[rows, columns] = color
-    Image.fromarray(rgb).save(path)
-
-
-def test_a_sound_data_set_has_figures_and_no_problem(folder, scenes):
-    report = check_folder(folder)
+def test_a_sound_data_set_has_figures_and_no_problem(data, scenes):
+    report = check_folder(data)
     assert report.problems == []
     assert report.images == 4
     counts = [len(scenes[i].labels) for i in range(4)]
@@ -41,17 +29,17 @@ def test_a_sound_data_set_has_figures_and_no_problem(folder, scenes):
     assert [area for area, *_ in report.smallest] == areas[:5]
 
 
-def test_every_problem_is_listed_by_file_and_segment(folder):
+def test_every_problem_is_listed_by_file_and_segment(data):
     def spoil(content):
         first, second = content["annotations"][:2]
         first["segments_info"][0]["id"] = 0
         first["segments_info"][1]["category_id"] = 99
         second["segments_info"].append({"id": 77, "category_id": 1})
 
-    edited(folder, spoil)
-    painted(folder, 3, 3, (9, 9, 0), "000002.png")
-    (folder / "images" / "000003.png").write_bytes(b"no image")
-    problems = check_folder(folder).problems
+    edited(data, spoil)
+    painted(data, 3, 3, (9, 9, 0), "000002.png")
+    (data / "images" / "000003.png").write_bytes(b"no image")
+    problems = check_folder(data).problems
     wanted = [
         "segment 0 of image 000000.png",
         "99",
@@ -65,25 +53,19 @@ def test_every_problem_is_listed_by_file_and_segment(folder):
         assert "\n" not in problem
 
 
-def test_the_data_set_raises_the_first_of_the_problems(folder):
-    (folder / "images" / "000002.png").unlink()
-    (folder / "images" / "000003.png").unlink()
-    problems = check_folder(folder).problems
+def test_the_data_set_raises_the_first_of_the_problems(data):
+    (data / "images" / "000002.png").unlink()
+    (data / "images" / "000003.png").unlink()
+    problems = check_folder(data).problems
     assert len(problems) == 2
     with pytest.raises(DataError) as caught:
-        CocoPanoptic.from_folder(folder)
+        CocoPanoptic.from_folder(data)
     assert str(caught.value) == problems[0]
 
 
-def test_what_training_suffers_from_is_a_warning(folder):
-    painted(folder, 5, slice(0, 40), (200, 0, 0))
-
-    def add(content):
-        segments = content["annotations"][0]["segments_info"]
-        segments.append({"id": 200, "category_id": 1, "iscrowd": 1})
-
-    edited(folder, add)
-    report = check_folder(folder)
+def test_what_training_suffers_from_is_a_warning(data):
+    painted(data, 5, slice(0, 40), (200, 0, 0))
+    report = check_folder(with_segment(data, 200, iscrowd=1))
     assert report.problems == []
     assert report.crowds == 1
     text = "\n".join(report.warnings)
@@ -97,13 +79,13 @@ def in_all_segments(content, change):
             change(segment)
 
 
-def test_a_class_of_crowds_alone_cannot_be_learned(folder):
+def test_a_class_of_crowds_alone_cannot_be_learned(data):
     def crowd(segment):
         segment["iscrowd"] = int(segment["category_id"] == 5)
 
-    before = check_folder(folder)
-    edited(folder, lambda c: in_all_segments(c, crowd))
-    report = check_folder(folder)
+    before = check_folder(data)
+    edited(data, lambda c: in_all_segments(c, crowd))
+    report = check_folder(data)
     assert (before.classes["sky"], report.classes["sky"]) == (4, 0)
     assert report.crowds == 4
     assert report.problems == []
@@ -112,9 +94,9 @@ def test_a_class_of_crowds_alone_cannot_be_learned(folder):
     assert report.lines()[0].split(":")[0] == before.lines()[0].split(":")[0]
 
 
-def test_crowds_alone_are_a_problem(folder):
-    edited(folder, lambda c: in_all_segments(c, lambda s: s.update(iscrowd=1)))
-    assert "no segment to learn from" in check_folder(folder).problems[0]
+def test_crowds_alone_are_a_problem(data):
+    edited(data, lambda c: in_all_segments(c, lambda s: s.update(iscrowd=1)))
+    assert "no segment to learn from" in check_folder(data).problems[0]
 
 
 @pytest.mark.parametrize(
@@ -132,17 +114,17 @@ def test_crowds_alone_are_a_problem(folder):
         ({"area": 10**400}, True),
     ],
 )
-def test_untrue_boxes_and_areas_are_one_warning(folder, change, warned):
+def test_untrue_boxes_and_areas_are_one_warning(data, change, warned):
     rgb = np.zeros((96, 96, 3), np.uint8)
     rgb[:40, :, 0] = 200
-    Image.fromarray(rgb).save(folder / "panoptic" / "000000.png")
+    Image.fromarray(rgb).save(data / "panoptic" / "000000.png")
     segment = {"id": 200, "category_id": 1, "bbox": [0, 0, 96, 40]}
     segment |= {"area": 96 * 40} | change
     edited(
-        folder,
+        data,
         lambda c: c["annotations"][0].update(segments_info=[segment]),
     )
-    report = check_folder(folder)
+    report = check_folder(data)
     assert report.problems == []
     assert len(report.untrue) == warned
     text = "\n".join(report.warnings)
@@ -150,79 +132,73 @@ def test_untrue_boxes_and_areas_are_one_warning(folder, change, warned):
     assert ("segment 200 of 000000" in text) == warned
 
 
-def turned(folder, tag, size=(96, 96)):
-    path = folder / "images" / "000000.png"
+def turned(data, tag, size=(96, 96)):
+    path = data / "images" / "000000.png"
     exif = Image.Exif()
     exif[0x0112] = tag
     Image.open(path).resize(size).save(path, exif=exif)
 
 
 @pytest.mark.parametrize("tag", range(1, 10))
-def test_a_turned_picture_is_a_warning(folder, tag):
-    turned(folder, tag)
-    text = "\n".join(check_folder(folder).warnings)
+def test_a_turned_picture_is_a_warning(data, tag):
+    turned(data, tag)
+    text = "\n".join(check_folder(data).warnings)
     assert (f"orientation tag is {tag}" in text) == (2 <= tag <= 8)
     assert "orientation" not in "\n".join(
-        check_folder(folder, upright=False).warnings
+        check_folder(data, upright=False).warnings
     )
 
 
-def test_sizes_that_a_turn_has_swapped_name_it(folder):
-    turned(folder, 6, (96, 48))
-    path = folder / "panoptic" / "000000.png"
+def test_sizes_that_a_turn_has_swapped_name_it(data):
+    turned(data, 6, (96, 48))
+    path = data / "panoptic" / "000000.png"
     Image.open(path).resize((96, 48), Image.Resampling.NEAREST).save(path)
-    edited(folder, lambda c: c["images"][0].update(width=96, height=48))
-    problems = check_folder(folder).problems
+    edited(data, lambda c: c["images"][0].update(width=96, height=48))
+    problems = check_folder(data).problems
     assert len([p for p in problems if "--as-stored reads it" in p]) == 2
-    problems = check_folder(folder, upright=False).problems
+    problems = check_folder(data, upright=False).problems
     assert not [p for p in problems if "96 x 48" in p]
-    data = CocoPanoptic.from_folder(folder, upright=False)
-    assert data.sizes[0] == (48, 96)
-    assert data.fingerprint != CocoPanoptic.from_folder(folder).fingerprint
+    split = CocoPanoptic.from_folder(data, upright=False)
+    assert split.sizes[0] == (48, 96)
+    assert split.fingerprint != CocoPanoptic.from_folder(data).fingerprint
 
 
-def test_a_problem_hides_no_other_of_its_picture(folder):
+def test_a_problem_hides_no_other_of_its_picture(data):
     def spoil(content):
         segments = content["annotations"][0]["segments_info"]
         segments[0]["category_id"] = "many"
         segments[1]["category_id"] = 4711
         segments[2]["id"] = {}
 
-    edited(folder, spoil)
-    text = "\n".join(check_folder(folder).problems)
+    edited(data, spoil)
+    text = "\n".join(check_folder(data).problems)
     for words in ("'many'", "4711", "'{}'"):
         assert words in text
 
 
-def test_void_is_counted(folder):
-    painted(folder, slice(0, 3), slice(0, 5), 0)
-    assert check_folder(folder).void == 15
+def test_void_is_counted(data):
+    painted(data, slice(0, 3), slice(0, 5), 0)
+    assert check_folder(data).void == 15
 
 
-def test_a_class_without_segments_is_listed(folder):
+def test_a_class_without_segments_is_listed(data):
     def add(content):
         content["categories"].append({"id": 99, "name": "x", "isthing": 1})
 
-    edited(folder, add)
-    report = check_folder(folder)
+    edited(data, add)
+    report = check_folder(data)
     assert report.classes["x"] == 0
     assert "The class x has 0 segments" in "\n".join(report.warnings)
 
 
-def test_a_box_of_two_pixels_is_no_warning(folder):
-    painted(folder, slice(5, 7), slice(0, 40), (200, 0, 0))
-
-    def add(content):
-        segments = content["annotations"][0]["segments_info"]
-        segments.append({"id": 200, "category_id": 1})
-
-    edited(folder, add)
-    text = "\n".join(check_folder(folder).warnings)
+def test_a_box_of_two_pixels_is_no_warning(data):
+    painted(data, slice(5, 7), slice(0, 40), (200, 0, 0))
+    text = "\n".join(check_folder(with_segment(data, 200)).warnings)
     assert "segment 200" not in text
 
 
 @pytest.mark.parametrize("count", [9, 10])
-def test_a_class_of_ten_segments_is_no_warning(folder, count):
+def test_a_class_of_ten_segments_is_no_warning(data, count):
     def add(content):
         content["categories"].append({"id": 99, "name": "x", "isthing": 1})
         content["annotations"][0]["segments_info"] += [
@@ -230,23 +206,23 @@ def test_a_class_of_ten_segments_is_no_warning(folder, count):
         ]
 
     for i in range(count):
-        painted(folder, slice(i, i + 1), slice(0, 40), (200 + i, 0, 0))
-    edited(folder, add)
-    text = "\n".join(check_folder(folder).warnings)
+        painted(data, slice(i, i + 1), slice(0, 40), (200 + i, 0, 0))
+    edited(data, add)
+    text = "\n".join(check_folder(data).warnings)
     assert ("The class x has" in text) == (count == 9)
 
 
-def test_more_segments_than_queries_are_a_warning(folder):
+def test_more_segments_than_queries_are_a_warning(data):
     def add(content):
         content["annotations"][0]["segments_info"] = [
             {"id": n, "category_id": 1} for n in range(1, 102)
         ]
 
-    edited(folder, add)
+    edited(data, add)
     rgb = np.zeros((96, 96, 3), np.uint8)
     rgb[..., 0] = np.minimum(1 + np.arange(96 * 96) // 90, 101).reshape(96, 96)
-    Image.fromarray(rgb).save(folder / "panoptic" / "000000.png")
-    warnings = check_folder(folder).warnings
+    Image.fromarray(rgb).save(data / "panoptic" / "000000.png")
+    warnings = check_folder(data).warnings
     assert any("101 segments, more than" in w for w in warnings)
 
 
@@ -254,13 +230,13 @@ def test_a_folder_that_is_none_is_one_problem(tmp_path):
     assert len(check_folder(tmp_path / "gone").problems) == 1
 
 
-def test_the_command_counts_and_fails(folder, capsys):
-    assert main(["check", str(folder)]) == 0
+def test_the_command_counts_and_fails(data, capsys):
+    assert main(["check", str(data)]) == 0
     out = capsys.readouterr().out
     assert "4 images" in out
     assert "problems 0, " in out
-    (folder / "panoptic" / "000001.png").unlink()
-    assert main(["check", str(folder)]) == 1
+    (data / "panoptic" / "000001.png").unlink()
+    assert main(["check", str(data)]) == 1
     out = capsys.readouterr().out
     assert out.count("problem: ") == 1
     assert "000001.png is missing" in out

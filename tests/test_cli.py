@@ -9,28 +9,22 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from support import TINY
+from support import ROOT, contents, edited, on_disk, ran, shorten
 
 from detr_lite import panoptic
 from detr_lite.cli.main import main
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.images import read_size
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.data.subsets import Part
 from detr_lite.inference.loading import load_model
-from detr_lite.training import recipes
-from detr_lite.training import train as training
-from detr_lite.training.recipes import with_steps
 from detr_lite.weights.writing import save_model
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["scenes", "train", "evaluate", "predict", "models", "check"]
 
 
@@ -44,45 +38,18 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-def shorten(patch):
-    """Make `train --preset quick` a matter of a second."""
-    recipe = with_steps(replace(TINY, phases=TINY.phases[::3]), 2)
-    patch.setitem(recipes.PRESETS, "quick", recipe)
-    split = SceneSplit(7, 4)
-    patch.setattr(training, "scenes_data", lambda name: (split, split))
-
-
-@pytest.fixture
-def tiny_preset(monkeypatch):
-    shorten(monkeypatch)
-
-
-@pytest.fixture
-def model_file(sure_model, tmp_path):
-    """Weights that segment every image, if not well."""
-    path = tmp_path / "tiny.safetensors"
-    save_model(sure_model, path)
-    return path
-
-
-def on_disk(scenes, folder):
-    """Write three scenes."""
-    path = folder / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1, 2]), path)
-    return path
-
-
 @pytest.fixture
 def data(scenes, tmp_path):
-    return on_disk(scenes, tmp_path)
+    """Three scenes on disk."""
+    return on_disk(Part(scenes, range(3)), tmp_path / "beach")
 
 
 @pytest.fixture(scope="module")
 def trained(scenes, tmp_path_factory):
     """The data and the folder of a run on them, which has finished."""
     place = tmp_path_factory.mktemp("trained")
-    data, out = on_disk(scenes, place), place / "run"
+    data = on_disk(Part(scenes, range(3)), place / "beach")
+    out = place / "run"
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
         run("train", "--data", data, "--out", out)
@@ -162,13 +129,8 @@ def test_a_reader_who_has_enough_gets_no_traceback():
 
 
 def test_a_failing_module_says_one_line_without_traceback():
-    done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "predict", "gone.png",
-         "--out", "found"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+    words = ["predict", "gone.png", "--out", "found"]
+    done = ran(sys.executable, "-m", "detr_lite", *words)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -240,23 +202,16 @@ def test_a_full_disk_behind_standard_output_is_said(capsys, monkeypatch):
 @pytest.fixture
 def cat(data):
     """A data set with a class whose name not every terminal can show."""
-    path = data / "panoptic.json"
-    content = json.loads(path.read_text())
-    content["categories"][0]["name"] = "\u732b"
-    path.write_text(json.dumps(content))
-    return data
+    return edited(data, lambda c: c["categories"][0].update(name="\u732b"))
 
 
 def test_a_module_escapes_what_the_terminal_cannot_show(cat):
     settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-m", "detr_lite", "check", cat],
-        capture_output=True,
-        env=os.environ | settings,
-    )
+    words = ["-m", "detr_lite", "check", cat]
+    done = ran(sys.executable, *words, env=os.environ | settings)
     assert done.returncode == 0
-    assert done.stderr == b""
-    assert rb" \u732b" in done.stdout
+    assert done.stderr == ""
+    assert r" \u732b" in done.stdout
 
 
 def test_what_a_code_page_lacks_is_escaped(cat, monkeypatch):
@@ -327,19 +282,14 @@ def full_disk(monkeypatch, after):
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_scenes_on_a_full_disk_leaves_nothing(capsys, monkeypatch, after):
-    full_disk(monkeypatch, after)
-    words = ["made/here", "No space left"]
-    fails(capsys, "scenes --out made/here", words=words)
-
-
-@pytest.mark.parametrize("after", [0, 3])
-def test_predict_on_a_full_disk_leaves_nothing(
+def test_on_a_full_disk_nothing_is_left(
     capsys, monkeypatch, after, data, model_file
 ):
-    full_disk(monkeypatch, after)
-    command = f"predict {data}/images --model {model_file} --out found"
-    fails(capsys, command, words=["found", "No space left"])
+    words = ["made/here", "No space left"]
+    for command in ("scenes", f"predict {data}/images --model {model_file}"):
+        with monkeypatch.context() as patch:
+            full_disk(patch, after)
+            fails(capsys, command, "--out made/here", words=words)
 
 
 def test_predict_writes_what_coco_panoptic_tools_read(
@@ -403,13 +353,13 @@ def test_predict_finds_less_at_a_higher_threshold(data, tiny_model):
     tiny_model.threshold = 1.0
     save_model(tiny_model, model_file := Path("nothing.safetensors"))
     picture = data / "images/000000.png"
-    for threshold, count in ((0, None), (1, 0)):
+    for threshold, empty in ((0, False), (1, True)):
         out = f"found{threshold}"
         run(f"predict {picture} --model {model_file} --out {out}",
             f"--threshold {threshold}")  # fmt: skip
         content = json.loads(Path(out, "panoptic.json").read_text())
         segments = content["annotations"][0]["segments_info"]
-        assert len(segments) == count if count == 0 else len(segments) > 0
+        assert (segments == []) == empty
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, "nan"])
@@ -430,20 +380,13 @@ def bad_picture(kind, data):
     if kind == "cut off":
         path.write_bytes(good.read_bytes()[:2000])
         return path, "cut off"
-    if kind == "one pixel":
-        Image.new("RGB", (1, 1)).save(path)
-        return path, "1 x 1 pixels"
-    if kind == "too large":
-        Image.new("1", (20000, 10)).save(path)
-        return path, "20000 x 10 pixels"
     path = Path("folder")
     path.mkdir()
     return path, "holds no image"
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["missing", "text", "cut off", "one pixel", "too large", "empty folder"],
+    "kind", ["missing", "text", "cut off", "empty folder"]
 )
 def test_predict_refuses_bad_pictures_and_leaves_nothing(
     capsys, data, model_file, kind
@@ -462,7 +405,7 @@ def test_predict_looks_for_all_pictures_before_it_begins(
     fails(capsys, command, words=[bad, word])
 
 
-@pytest.mark.parametrize("kind", ["text", "cut off", "one pixel"])
+@pytest.mark.parametrize("kind", ["text", "cut off"])
 def test_predict_goes_on_after_a_bad_picture(capsys, data, model_file, kind):
     """It is told, and the results of the others are kept."""
     bad, word = bad_picture(kind, data)
@@ -528,6 +471,7 @@ def test_evaluate_takes_some_of_the_pictures(capsys, data, model_file):
 
 
 def test_a_mode_is_passed_on(monkeypatch, data, model_file):
+    """Unless one is asked for, it is the paper's."""
     modes = []
 
     def panoptic_maps(*args, mode, **others):
@@ -536,78 +480,38 @@ def test_a_mode_is_passed_on(monkeypatch, data, model_file):
 
     own = panoptic.panoptic_maps
     monkeypatch.setattr(panoptic, "panoptic_maps", panoptic_maps)
-    for mode in ("union", "original"):
-        choice = f"--model {model_file} --mode {mode}"
-        run(f"evaluate --data {data}", choice)
-        run(f"predict {data}/images --out {mode}", choice)
+    for choice, mode in (("", "union"), ("--mode original", "original")):
+        words = f"--model {model_file} {choice}"
+        run(f"evaluate --data {data}", words)
+        run(f"predict {data}/images --out {mode}", words)
         assert set(modes) == {mode}
         modes.clear()
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
-@pytest.mark.parametrize("kind", ["unknown", "cut off", "pickle", "text"])
-def test_bad_weights_are_refused(capsys, data, model_file, command, kind):
+@pytest.mark.parametrize(
+    "command", ["evaluate --data {data}", "predict {data}/images --out found"]
+)
+def test_bad_weights_are_refused(capsys, data, command):
     path = Path("bad.safetensors")
-    if kind == "cut off":
-        path.write_bytes(model_file.read_bytes()[:5000])
-    elif kind == "pickle":
-        torch.save({"model": {}}, path)
-    elif kind == "text":
-        path.write_text("no weights")
-    data_and_out = {
-        "evaluate": f"--data {data}",
-        "predict": f"{data}/images --out found",
-    }[command]
-    fails(capsys, command, data_and_out, "--model", path, words=[path])
+    path.write_text("no weights")
+    fails(capsys, command.format(data=data), "--model", path, words=[path])
 
 
 def broken(data, kind):
     """Break a data set; return what must be said of it."""
-    path = data / "panoptic.json"
-    content = json.loads(path.read_text())
-    if kind == "missing image":
-        (data / "images/000001.png").unlink()
-        return "images/000001.png"
+    png = data / "panoptic/000001.png"
     if kind == "missing png":
-        (data / "panoptic/000001.png").unlink()
+        png.unlink()
         return "panoptic/000001.png"
     if kind == "png of another size":
-        Image.new("RGB", (40, 50)).save(data / "panoptic/000001.png")
+        Image.new("RGB", (40, 50)).save(png)
         return "40 x 50"
-    if kind == "json cut off":
-        path.write_text(path.read_text()[:100])
-        return "not valid JSON"
-    if kind == "unknown category":
-        content["annotations"][0]["segments_info"][0]["category_id"] = 99
-        word = "Category id 99"
-    elif kind == "no image":
-        content |= {"images": [], "annotations": []}
-        word = "no image"
-    elif kind == "other categories":
-        content["categories"][0]["name"] = "balloon"
-        word = "balloon"
-    elif kind == "no segment":
-        for annotation in content["annotations"]:
-            annotation["segments_info"] = []
-            Image.new("RGB", (96, 96)).save(
-                data / "panoptic" / annotation["file_name"]
-            )
-        word = "no segment"
-    path.write_text(json.dumps(content))
-    return word
+    edited(data, lambda c: c["categories"][0].update(name="balloon"))
+    return "balloon"
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "missing image",
-        "missing png",
-        "png of another size",
-        "json cut off",
-        "unknown category",
-        "no image",
-        "other categories",
-    ],
+    "kind", ["missing png", "png of another size", "other categories"]
 )
 def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
     word = broken(data, kind)
@@ -615,13 +519,8 @@ def test_evaluate_refuses_broken_data(capsys, data, model_file, kind):
     fails(capsys, command, "--json figures.json", words=[word])
 
 
-@pytest.mark.parametrize(
-    "kind", ["missing png", "json cut off", "unknown category", "no segment"]
-)
-def test_train_refuses_broken_data_before_it_starts(
-    capsys, data, tiny_preset, kind
-):
-    word = broken(data, kind)
+def test_train_refuses_broken_data_before_it_starts(capsys, data, tiny_preset):
+    word = broken(data, "missing png")
     fails(capsys, "train", "--data", data, "--out", "run", words=[word])
 
 
@@ -688,10 +587,6 @@ def test_models_lists_what_can_be_loaded(capsys):
     assert "Apache-2.0" in text
 
 
-def contents(folder):
-    return {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -727,6 +622,6 @@ def test_results_of_the_same_command_may_be_replaced(data, model_file, capsys):
 
 def test_a_data_set_that_was_made_is_no_place_for_results(capsys):
     run("scenes", "--out", "mine", "--count", 2)
-    before = contents("mine")
+    before = contents(Path("mine"))
     assert main(["predict", "mine/images", "--out", "mine"]) == 1
-    assert contents("mine") == before
+    assert contents(Path("mine")) == before

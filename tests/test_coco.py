@@ -9,7 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support import TWO_CLASSES, edited
+from support import (
+    TWO_CLASSES,
+    as_coco,
+    edited,
+    on_disk,
+    painted,
+    refusal,
+    sample,
+    with_segment,
+)
 
 from detr_lite.data.batch import make_targets
 from detr_lite.data.coco.check import check_folder
@@ -38,21 +47,18 @@ def test_red_is_the_lowest_byte_of_an_id():
 @pytest.fixture
 def folder(scenes, tmp_path):
     """Two scenes as a data set on disk."""
-    path = tmp_path / "beach"
-    path.mkdir()
-    write_split(Part(scenes, [0, 1]), path)
-    return path
+    return on_disk(Part(scenes, [0, 1]), tmp_path / "beach")
 
 
 def refused(folder, *words, read=False):
     """Open, or open and read, a data set that must be refused."""
     action = list if read else len
-    with pytest.raises(DataError) as caught:
+    with refusal(*words, error=DataError):
         action(CocoPanoptic.from_folder(folder))
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
+
+
+def first_segment(content):
+    return content["annotations"][0]["segments_info"][0]
 
 
 def test_a_split_that_was_written_reads_the_same(scenes, folder):
@@ -111,23 +117,13 @@ def test_pictures_come_by_ascending_id(folder):
 
 def test_category_ids_need_not_be_labels(tmp_path):
     """A list of classes with the ids 3 and 70 has the labels 0 and 1."""
-    one = Sample(
-        torch.zeros(3, 8, 8, dtype=torch.uint8),
-        torch.ones(8, 8, dtype=torch.int32),
-        torch.tensor([1]),
-        torch.tensor([1]),
-        torch.tensor([False]),
-        5,
-        "one",
-    )
 
     class Split(list):
         categories = TWO_CLASSES
 
-    write_split(Split([one]), tmp_path)
+    write_split(Split([sample(torch.ones(8, 8), [1], [1])]), tmp_path)
     text = json.loads((tmp_path / "panoptic.json").read_text())
-    segment = text["annotations"][0]["segments_info"][0]
-    assert segment["category_id"] == 70
+    assert first_segment(text)["category_id"] == 70
     assert CocoPanoptic.from_folder(tmp_path)[0].labels.tolist() == [1]
 
 
@@ -150,10 +146,7 @@ def test_a_picture_without_segments_is_fine(folder):
 
 
 def test_void_is_no_segment(folder):
-    path = folder / "panoptic" / "000000.png"
-    rgb = np.array(Image.open(path))
-    rgb[40:50, 40:50] = 0
-    Image.fromarray(rgb).save(path)
+    painted(folder, slice(40, 50), slice(40, 50), 0)
     sample = CocoPanoptic.from_folder(folder)[0]
     assert (sample.id_map[40:50, 40:50] == 0).all()
     assert 0 not in sample.segment_ids
@@ -197,9 +190,7 @@ def test_json_that_is_not_coco_is_refused(folder, content):
             ["annotation", "segments_info"],
         ),
         (
-            lambda c: c["annotations"][0]["segments_info"][0].pop(
-                "category_id"
-            ),
+            lambda c: first_segment(c).pop("category_id"),
             ["segment", "category_id"],
         ),
         (lambda c: c["categories"][0].pop("isthing"), ["isthing"]),
@@ -221,29 +212,37 @@ def test_missing_entries_are_refused_by_their_name(folder, change, words):
     refused(edited(folder, change), "panoptic.json", *words)
 
 
-def test_a_split_without_pictures_is_refused(folder):
-    edited(folder, lambda c: c.update(images=[], annotations=[]))
-    refused(folder, "panoptic.json", "no image")
-
-
-def test_a_picture_without_annotation_is_refused(folder):
-    edited(folder, lambda c: c["annotations"].pop())
-    refused(folder, "no annotation for image 2", "000001.png")
-
-
-def test_an_annotation_without_picture_is_refused(folder):
-    edited(folder, lambda c: c["images"].pop())
-    refused(folder, "annotates image 2")
-
-
-def test_a_picture_annotated_twice_is_refused(folder):
-    edited(folder, lambda c: c["annotations"].append(c["annotations"][0]))
-    refused(folder, "annotates image 1", "twice")
-
-
-def test_a_picture_listed_twice_is_refused(folder):
-    edited(folder, lambda c: c["images"].append(c["images"][0]))
-    refused(folder, "image 1")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(images=[], annotations=[]), ["no image"]),
+        (
+            lambda c: c["annotations"].pop(),
+            ["no annotation for image 2", "000001.png"],
+        ),
+        (lambda c: c["images"].pop(), ["annotates image 2"]),
+        (
+            lambda c: c["annotations"].append(c["annotations"][0]),
+            ["annotates image 1", "twice"],
+        ),
+        (
+            lambda c: c["images"].append(c["images"][0]),
+            ["lists image 1 twice"],
+        ),
+        (  # ids of images are compared as text
+            lambda c: c["images"].append(c["images"][0] | {"id": "1"}),
+            ["lists image 1 twice"],
+        ),
+        (
+            lambda c: first_segment(c).update(id=2),
+            ["segment 2 of image 000000.png", "twice"],
+        ),
+        (lambda c: c["categories"][0].update(id=2), ["share one id"]),
+        (lambda c: c.update(categories=[]), ["list of categories"]),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(folder, change, words):
+    refused(edited(folder, change), "panoptic.json", *words)
 
 
 @pytest.mark.parametrize("part", ["images", "panoptic"])
@@ -260,19 +259,10 @@ def test_a_file_that_is_cut_off_is_refused_by_its_name(folder, part):
     refused(folder, f"{part}/000001.png", read=True)
 
 
-def first_segment(content):
-    return content["annotations"][0]["segments_info"][0]
-
-
 @pytest.mark.parametrize("number", [0, -1, 2**24, 1.5, "x", None, [], 1e30])
 def test_ids_that_no_png_color_holds_are_refused(folder, number):
     edited(folder, lambda c: first_segment(c).update(id=number))
     refused(folder, f"segment {number} of image 000000.png")
-
-
-def test_an_id_used_twice_in_a_picture_is_refused(folder):
-    edited(folder, lambda c: first_segment(c).update(id=2))
-    refused(folder, "segment 2 of image 000000.png", "twice")
 
 
 @pytest.mark.parametrize("number", [0, 9])
@@ -287,19 +277,9 @@ def test_a_category_that_is_no_number_is_refused(folder, number):
     refused(folder, "panoptic.json: segment 1", "category_id")
 
 
-def test_two_categories_with_one_id_are_refused(folder):
-    edited(folder, lambda c: c["categories"][0].update(id=2))
-    refused(folder, "panoptic.json", "share one id")
-
-
 def test_a_segment_that_is_not_drawn_is_refused_by_its_number(folder):
-    def add(content):
-        segments = content["annotations"][0]["segments_info"]
-        segments.append({"id": 77, "category_id": 1})
-
-    refused(
-        edited(folder, add), "000000.png", "no pixel of segment 77", read=True
-    )
+    with_segment(folder, 77)
+    refused(folder, "000000.png", "no pixel of segment 77", read=True)
 
 
 def test_a_drawn_segment_that_is_not_listed_is_refused(folder):
@@ -384,11 +364,6 @@ def test_categories_are_refused_by_place_and_key(folder, change, words):
     refused(folder, "panoptic.json", words)
 
 
-def test_a_list_without_categories_is_refused(folder):
-    edited(folder, lambda c: c.update(categories=[]))
-    refused(folder, "panoptic.json", "list of categories")
-
-
 def test_all_that_is_wrong_with_categories_is_told_at_once(folder):
     def spoil(content):
         content["categories"][0]["color"] = "red"
@@ -434,13 +409,6 @@ def test_names_that_no_file_can_have_are_refused(folder, part, name):
     refused(folder, "panoptic.json")
 
 
-def test_ids_of_images_are_compared_as_text(folder):
-    def twice(content):
-        content["images"].append(content["images"][0] | {"id": "1"})
-
-    refused(edited(folder, twice), "lists image 1 twice")
-
-
 def test_slices_are_parts(folder, scenes):
     data = CocoPanoptic.from_folder(folder)
     assert [s.image_id for s in data[::-1]] == [2, 1]
@@ -468,11 +436,7 @@ def test_pictures_may_be_jpegs_with_pngs_of_another_name(folder):
 def official(folder):
     """The same data laid out as COCO's own archives are."""
     root = folder.parent / "coco"
-    (root / "annotations").mkdir(parents=True)
-    (folder / "images").rename(root / "val2017")
-    (folder / "panoptic").rename(root / "annotations" / "panoptic_val2017")
-    name = "panoptic_val2017.json"
-    (folder / "panoptic.json").rename(root / "annotations" / name)
+    as_coco(folder, root, "val2017")
     return root
 
 
@@ -522,29 +486,14 @@ def test_a_size_that_is_no_size_is_refused(folder, width):
 
 
 def test_a_picture_of_another_size_than_the_json_says_is_refused(folder):
-    def widen(content):
-        content["images"][0].update(width=100)
-
-    edited(folder, widen)
+    edited(folder, lambda c: c["images"][0].update(width=100))
     refused(folder, "images/000000.png", "96 x 96", "100 x 96", read=True)
 
 
-def test_a_picture_listed_twice_is_named(folder):
-    edited(folder, lambda c: c["images"].append(c["images"][0]))
-    refused(folder, "lists image 1 twice")
-
-
 def test_a_segment_may_have_one_pixel(folder):
-    path = folder / "panoptic" / "000000.png"
-    rgb = np.array(Image.open(path))
-    rgb[5, 7] = 200, 3, 0
-    Image.fromarray(rgb).save(path)
-
-    def add(content):
-        segments = content["annotations"][0]["segments_info"]
-        segments.append({"id": 200 + 3 * 256, "category_id": 1})
-
-    sample = CocoPanoptic.from_folder(edited(folder, add))[0]
+    painted(folder, 5, 7, (200, 3, 0))
+    with_segment(folder, 200 + 3 * 256)
+    sample = CocoPanoptic.from_folder(folder)[0]
     wanted = torch.tensor([7.5, 5.5, 1, 1]) / 96
     torch.testing.assert_close(make_targets([sample]).boxes[-1], wanted)
 

@@ -7,7 +7,8 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fetching import contents, packed, serve
+from fetching import packed, serve
+from support import contents
 
 from detr_lite.cli.download import EXAMPLE
 from detr_lite.cli.main import main

@@ -24,11 +24,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from support import checkout, git
+from support import ROOT, checkout, git, ran
 
 from detr_lite.teaching.nuclei import micrograph
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 THERE = (
     "torch",
@@ -90,12 +89,12 @@ def run(path: Path, python: Path, repository: Path, place: Path) -> str:
     nbformat.write(notebook, work / path.name)
     shutil.copy(ROOT / "book" / "conftest.py", work)  # it compares images
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "--color=no",
-         "--nbval" if compared else "--nbval-lax",
-         "--nbval-kernel-name=colab", "--nbval-cell-timeout=600",
-         f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}",
-         "-p", "no:cacheprovider", path.name],
+    done = ran(
+        sys.executable, "-m", "pytest", "-q", "-x", "--color=no",
+        "--nbval" if compared else "--nbval-lax",
+        "--nbval-kernel-name=colab", "--nbval-cell-timeout=600",
+        f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}",
+        "-p", "no:cacheprovider", path.name,
         cwd=work,
         env={k: v for k, v in os.environ.items() if k not in LEFT_OUT} | {
             "HOME": str(place / "home"),
@@ -105,9 +104,6 @@ def run(path: Path, python: Path, repository: Path, place: Path) -> str:
             "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
             "GIT_CONFIG_VALUE_0": settings["repository"]["url"] + ".git",
         },
-        capture_output=True,
-        text=True,
-        check=False,
     )  # fmt: skip
     plain = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)  # without colors
     return plain.strip()[-3000:] if done.returncode else ""
@@ -115,12 +111,7 @@ def run(path: Path, python: Path, repository: Path, place: Path) -> str:
 
 def versions(python: Path) -> list[str]:
     """Return what is installed of what Colab brings."""
-    done = subprocess.run(
-        [UV, "pip", "freeze", "-q", "--python", python],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = ran(UV, "pip", "freeze", "-q", "--python", python, check=True)
     return [x for x in done.stdout.split() if x.split("==")[0] in THERE]
 
 
@@ -184,13 +175,8 @@ def test_a_failed_installation_is_one_clear_sentence(runs):
 
 
 def test_the_package_came_from_the_repository(runs, python, tmp_path):
-    done = subprocess.run(
-        [python, "-Ic", "import detr_lite; print(detr_lite.__file__)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code = "import detr_lite; print(detr_lite.__file__)"
+    done = ran(python, "-Ic", code, cwd=tmp_path, check=True)
     assert done.stdout.startswith(str(python.parent.parent))
 
 

@@ -158,7 +158,6 @@ def on_device(value):
 @pytest.fixture(scope="module")
 def trained(_cache):
     """Return a phase's trainer, and the batches of a step."""
-    torch.set_num_threads(1)
     recipe, split = preset("quick"), SceneSplit(1, 64)
     found = {}
     for number, phase in enumerate(recipe.phases):

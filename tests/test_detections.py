@@ -8,11 +8,10 @@ import pytest
 import torch
 from IPython.core.formatters import PNGFormatter
 from PIL import Image
-from support import CONFIG, randomized, same_weights
+from support import CONFIG, on_disk, randomized, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.batch import pad_images
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
@@ -138,8 +137,7 @@ def test_the_command_line_draws_boxes_and_says_that_there_are_no_masks(
 ):
     monkeypatch.chdir(tmp_path)
     save_model(detector, "boxes.safetensors")
-    (tmp_path / "data").mkdir()
-    write_split(Part(scenes, [0, 1]), tmp_path / "data")
+    on_disk(Part(scenes, [0, 1]), tmp_path / "data")
     arguments = ["--model", "boxes.safetensors"]
     assert main(["predict", "data/images", "--out", "found", *arguments]) == 0
     assert "no panoptic files" in capsys.readouterr().out

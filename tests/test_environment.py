@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from support import ROOT, git, ran
 
 import detr_lite
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "detr_lite"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -136,12 +135,9 @@ def test_set_up_takes_a_python_that_works(tmp_path, version, taken):
     (tmp_path / "bin").mkdir()  # without any other Python
     for name in ("cat", "cksum", "dirname", "rm", "sh"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))
-    done = subprocess.run(
-        [tmp_path / "tools" / "setup_env.sh"],
+    done = ran(
+        tmp_path / "tools" / "setup_env.sh",
         env={"PATH": str(tmp_path / "bin"), "PYTHON": str(python)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     made = "made with it" in done.stdout
     assert made == taken
@@ -176,12 +172,8 @@ def test_conda_installs_the_project_with_pip():
 
 def imported_by(code: str) -> set[str]:
     """Return the top-level modules that code imports in a new process."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code += "\nimport sys; print(*sys.modules)"
+    done = ran(sys.executable, "-c", code, check=True)
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
@@ -226,13 +218,7 @@ def test_a_name_that_the_package_lacks_is_named():
 def test_imports_go_one_way():
     """The layers, and which rooms know of which, stand in pyproject.toml."""
     lint = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run(
-        [lint, "--no-cache"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(lint, "--no-cache", cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -282,14 +268,8 @@ def test_the_tree_in_the_readme_has_every_folder():
 
 
 def tracked() -> list[Path]:
-    done = subprocess.run(
-        ["git", "ls-files", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [ROOT / name for name in done.stdout.split("\0") if name]
+    names = git(ROOT, "ls-files", "-z").split("\0")
+    return [ROOT / name for name in names if name]
 
 
 def test_no_file_in_the_repository_is_large():
@@ -305,13 +285,7 @@ def python_blocks() -> list[str]:
 @pytest.mark.parametrize("number", range(len(python_blocks())))
 def test_the_readmes_python_runs(number, tmp_path):
     (tmp_path / "data").symlink_to(ROOT / "data")
-    done = subprocess.run(
-        [sys.executable, "-c", python_blocks()[number]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(sys.executable, "-c", python_blocks()[number], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -328,12 +302,7 @@ def test_an_environment_behind_a_link_is_left_alone(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("mine")
     (tmp_path / "new" / ".venv").symlink_to(tmp_path / "other")
-    done = subprocess.run(
-        [tmp_path / "new/tools/setup_env.sh"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(tmp_path / "new/tools/setup_env.sh")
     assert done.returncode == 1
     assert ".venv is a link" in done.stderr
     assert (tmp_path / "other" / "file").read_text() == "mine"

@@ -7,12 +7,12 @@ that its stubs count as unanswered is in their outputs, which nbval compares.
 import importlib
 import re
 from functools import cache
-from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 from answers import Answers
+from support import ROOT
 
 from detr_lite.data.batch import collate
 from detr_lite.data.scenes import VALIDATION_SEED, SceneSplit
@@ -24,7 +24,7 @@ from detr_lite.teaching.exercises import Wrong, check
 from detr_lite.teaching.exercises.chapter6 import Noisy
 from detr_lite.teaching.exercises.chapter7 import Shrunken
 
-BOOK = Path(__file__).parents[1] / "book"
+BOOK = ROOT / "book"
 ALL: dict[str, Answers] = {
     f"{chapter}.{number}": answers
     for chapter in range(1, 8)

@@ -45,7 +45,6 @@ def exported(tmp_path_factory):
 
     Tracing takes many times what running takes.
     """
-    torch.set_num_threads(1)
     model = small_model().train()
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     programs, trace = [], torch.onnx.export
@@ -81,6 +80,13 @@ def close(a, b):
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def agree(found, wanted):
+    """Compare what a session gives with the package's output."""
+    close(found["class_logits"], wanted.class_logits)
+    close(found["boxes"], wanted.boxes)
+    close(found["mask_logits"].flatten(0, 1), wanted.mask_logits)
+
+
 def test_names_and_free_sizes(session):
     inputs = {i.name: (i.type, i.shape) for i in session.get_inputs()}
     assert inputs == {
@@ -112,9 +118,7 @@ def test_pictures_without_padding_are_as_in_the_package(
     found = run(session, images, padding_mask)
     with torch.no_grad():
         wanted = model(images, padding_mask, all_queries)
-    close(found["class_logits"], wanted.class_logits)
-    close(found["boxes"], wanted.boxes)
-    close(found["mask_logits"].flatten(0, 1), wanted.mask_logits)
+    agree(found, wanted)
     close(found["attention_maps"].flatten(0, 1), wanted.attention_maps)
     for name in ("src_proj", "memory", "box_embeddings"):
         close(found[name], getattr(wanted.detection, name))
@@ -131,9 +135,7 @@ def test_padded_pictures_are_as_in_the_original(session):
     found = run(session, images, padding_mask)
     with torch.no_grad():
         wanted = model(images, padding_mask, all_queries)
-    close(found["class_logits"], wanted.class_logits)
-    close(found["boxes"], wanted.boxes)
-    close(found["mask_logits"].flatten(0, 1), wanted.mask_logits)
+    agree(found, wanted)
     assert found["attention_maps"][1, :, :, 8:].abs().max() == 0
     other = run(session, images, torch.zeros_like(padding_mask))
     assert not torch.allclose(found["boxes"][1], other["boxes"][1])

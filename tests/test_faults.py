@@ -4,12 +4,13 @@ import importlib
 import re
 import sys
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from figures import assert_fits_the_page
+from support import ROOT
 from torch import Tensor
 
 from detr_lite import boxes, inference, load_model, panoptic
@@ -49,9 +50,8 @@ from detr_lite.teaching.plots.faults import (
     notices_figure,
     pair_figure,
 )
-from detr_lite.teaching.plots.style import WIDTH, book_figure
+from detr_lite.teaching.plots.style import book_figure
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "book" / "text" / "bug_museum.md"
 
 
@@ -540,14 +540,7 @@ def test_tables_and_pairs_fit_the_page_and_are_clear(balls):
         notices_figure({r: [True] * 12 for r in rows}, ["10"] * 12),
         pair_figure(draw_segments, balls, balls, "batch_first"),
     ):
-        assert figure.get_figwidth() == WIDTH
-        assert figure.get_facecolor()[3] == 0
-        figure.draw_without_rendering()
-        for axis in figure.axes:
-            box = axis.get_tightbbox()
-            assert box.x0 > figure.bbox.x0 - 1
-            assert box.x1 < figure.bbox.x1 + 1
-            assert box.y1 < figure.bbox.y1 + 1
+        assert_fits_the_page(figure)
 
 
 def test_a_verdict_says_in_words_what_its_colors_say():

@@ -6,20 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, TINY, randomized
+from support import CONFIG, gradients, phase_trainer
 from two_processes import doubles
 
 from detr_lite.data.batch import collate
-from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.inference.batches import fitted_batches, usual_batch_size
 from detr_lite.inference.evaluation import evaluate
-from detr_lite.inference.model import build_model
 from detr_lite.matching import matched
 from detr_lite.models import ModelConfig
 from detr_lite.targets import Targets
 from detr_lite.teaching.faults import TwoSizes
 from detr_lite.training.batches import BatchOrder, Share
-from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import Phase
 from detr_lite.training.steps import match_layers
 from detr_lite.training.totals import count_totals
@@ -169,25 +166,15 @@ def test_the_usual_batch_grows_with_the_device_and_not_with_the_images():
 # Training.
 
 
-def step_of(name, batches, **changes):
+def step_of(name, batches):
     """Return a step's losses and gradients on some micro-batches.
 
     Without dropout, which would draw other numbers.
     """
-    torch.manual_seed(1)
-    config = replace(CONFIG, dropout=0.0, **changes)
-    model = randomized(build_model(config, SCENE_CATEGORIES))
     phase = Phase(name, 9, batch_size=6, lr=0.0, clip=1e9)
-    recipe = replace(TINY, phases=(phase,), model=config)
-    trainer = PhaseTrainer(
-        model, phase, recipe, SCENE_CATEGORIES, Accelerator()
-    )
+    model, trainer = phase_trainer(phase, replace(CONFIG, dropout=0.0))
     losses = trainer.step(0, batches)
-    return losses, {
-        name: p.grad
-        for name, p in model.named_parameters()
-        if p.grad is not None
-    }
+    return losses, gradients(model)
 
 
 def norm(tensors):
@@ -209,9 +196,9 @@ def test_a_step_of_several_sizes_is_that_of_its_images_alone(scenes, name):
         assert [len(exact), len(padded), len(alone)] == [2, 1, 6]
         wanted, its = step_of(name, alone)
         for batches, same in ((exact, True), (padded, False)):
-            losses, gradients = step_of(name, batches)
-            assert gradients.keys() == its.keys()
-            error = norm(gradients[k] - g for k, g in its.items())
+            losses, found = step_of(name, batches)
+            assert found.keys() == its.keys()
+            error = norm(found[k] - g for k, g in its.items())
             error = (error / norm(its.values())).item()
             if not same:
                 assert error > 1e-3
@@ -240,14 +227,9 @@ def only(targets, chosen):
 @pytest.mark.parametrize("name", ["boxes", "masks", "joint"])
 def test_more_segments_than_queries_train_those_that_have_one(scenes, name):
     """As if the others were not annotated; one decoder layer, one choice."""
-    torch.manual_seed(1)
     config = replace(CONFIG, dropout=0.0, num_queries=3, decoder_layers=1)
-    model = randomized(build_model(config, SCENE_CATEGORIES))
     phase = Phase(name, 9, batch_size=4, lr=0.0)
-    recipe = replace(TINY, phases=(phase,), model=config)
-    trainer = PhaseTrainer(
-        model, phase, recipe, SCENE_CATEGORIES, Accelerator()
-    )
+    model, trainer = phase_trainer(phase, config)
     batch = collate([scenes[i] for i in range(4)])
     targets, step = batch.targets, trainer.bare
     assert max(targets.counts) > 3

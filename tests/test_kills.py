@@ -8,11 +8,11 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import contents, ran
 
 TESTS = Path(__file__).parent
 pytestmark = pytest.mark.stress
@@ -64,25 +64,12 @@ print("seconds", time.monotonic() - began)
 def ended(code: str, kind: str, moment, *arguments) -> float | None:
     """Run code that is killed; return its seconds, or None if it was."""
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    words = [kind, moment, *arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", KILL + code + END, *map(str, words)],
+    done = ran(
+        *(sys.executable, "-c", KILL + code + END, kind, moment, *arguments),
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return None if done.returncode else float(done.stdout.split()[-1])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return what a folder holds."""
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def told_of(folder: Path) -> dict:

@@ -9,7 +9,7 @@ import torch
 from fetching import serve
 from PIL import Image
 from safetensors.torch import save_file
-from support import same_weights
+from support import refusal, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
@@ -74,13 +74,9 @@ def boxes(tmp_path):
 
 
 def refused(*arguments, words=(), error=WeightsError, **options):
-    with pytest.raises(error) as caught:
+    with refusal(*words, error=error) as caught:
         load_model(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.count(". ") == 0
-    for word in words:
-        assert word in message
+    assert ". " not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import json
 import re
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support import ROOT, sample
 
 from detr_lite.data.coco.convert import convert
 from detr_lite.data.coco.dataset import CocoPanoptic
@@ -34,10 +34,9 @@ from detr_lite.teaching.nuclei import (
     turned,
     visible,
 )
-from detr_lite.teaching.plots.nuclei import as_sample, outcomes
+from detr_lite.teaching.plots.nuclei import outcomes
 from detr_lite.training.train import train
 
-ROOT = Path(__file__).resolve().parents[1]
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -223,17 +222,11 @@ def test_outcomes_of_found_wrong_and_missed():
     """A nucleus that is found, one torn in two halves, one missed."""
     truth = torch.zeros(4, 12, dtype=torch.int32)
     truth[:, :4], truth[:, 4:8], truth[:, 8:] = 1, 2, 3
-    sample = replace(
-        as_sample(torch.zeros(3, 4, 12, dtype=torch.uint8)),
-        id_map=truth,
-        segment_ids=torch.tensor([1, 2, 3]),
-        labels=torch.tensor([0, 0, 0]),
-        crowd=torch.zeros(3, dtype=torch.bool),
-    )
+    people = sample(truth, [1, 2, 3])
     found = truth.clone()
     found[:, 6:8], found[:, 8:] = 4, 5
     labels = {1: 0, 2: 0, 4: 0, 5: 1}
-    right, wrong, missed = outcomes(prediction(sample, found, labels), sample)
+    right, wrong, missed = outcomes(prediction(people, found, labels), people)
     assert (right, wrong, missed) == ([1], [2, 4], [2, 3])
 
 

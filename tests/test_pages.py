@@ -4,13 +4,13 @@ import ast
 import copy
 import json
 import re
-import sys
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
+import bench_tables as tool
 import pytest
 import torch
+from support import ROOT
 
 from detr_lite.data import images
 from detr_lite.data.categories import Categories, Category
@@ -20,7 +20,6 @@ from detr_lite.models import SCENES_CONFIG, ModelConfig
 from detr_lite.panoptic import panoptic_results
 from detr_lite.training import batches
 
-ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 TIMES = " \N{MULTIPLICATION SIGN} "
 
@@ -292,13 +291,9 @@ SAVINGS = sections(page("fast_and_exact"))
 
 
 @pytest.fixture(scope="module")
-def tables():
-    """The tool that fills the page, as a module, and what was measured."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    import bench_tables
-
-    sys.path.pop(0)
-    return bench_tables, json.loads(bench_tables.RESULTS.read_text("utf-8"))
+def results():
+    """What was measured."""
+    return json.loads(tool.RESULTS.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("title", SAVINGS)
@@ -308,8 +303,7 @@ def test_each_saving_has_a_switch_and_tests_that_exist(title):
         assert name in functions_of(file)
 
 
-def test_the_page_shows_what_was_measured(tables):
-    tool, results = tables
+def test_the_page_shows_what_was_measured(results):
     text = page("fast_and_exact")
     for name in (*tool.TABLES, "gpu"):
         assert text.count(f"<!-- {name} -->") == 1
@@ -319,8 +313,7 @@ def test_the_page_shows_what_was_measured(tables):
     assert "\n| --- | --- |" in text
 
 
-def test_the_pages_charts_show_what_was_measured(tables):
-    tool, results = tables
+def test_the_pages_charts_show_what_was_measured(results):
     charts = tool.charts(results)
     assert charts
     for file, svg in charts.items():
@@ -328,8 +321,7 @@ def test_the_pages_charts_show_what_was_measured(tables):
         assert page("fast_and_exact").count(f"_assets/{file}") == 1
 
 
-def test_a_table_follows_its_figures(tables):
-    tool, results = tables
+def test_a_table_follows_its_figures(results):
     changed = copy.deepcopy(results)
     times = {"seconds": 1e-9, "seconds_of_runs": [1e-9] * 3}
     changed["matcher_batch_64"]["transformers"].update(times)
@@ -338,9 +330,8 @@ def test_a_table_follows_its_figures(tables):
     assert tool.targets(changed).splitlines()[-1].endswith("| no |")
 
 
-def test_pixels_differ_only_where_rounding_can_decide(tables):
+def test_pixels_differ_only_where_rounding_can_decide(results):
     """Each of two masks is off by that much at most, on either side."""
-    _, results = tables
     compared = 0
     for case in results.values():
         far = case.get("rounding", {})

@@ -167,18 +167,16 @@ def by_definition(labels, logits, mode, min_area):
 
 
 @given(
-    st.lists(st.integers(0, 2), min_size=1, max_size=5),
+    st.lists(st.integers(0, 2), min_size=1, max_size=8),
     st.integers(0, 10**6),
     st.sampled_from(["union", "original"]),
-    st.integers(0, 6),
+    st.integers(0, 12),
 )
 def test_result_equals_the_definition(labels, seed, mode, min_area):
     random = np.random.RandomState(seed)
     # Blobs: some masks want a corner more than others.
-    logits = random.normal(size=(len(labels), 4, 5)) + 2 * random.normal(
-        size=(len(labels), 1, 1)
-    )
-    logits = logits.astype(np.float32)
+    logits = random.normal(size=(len(labels), 4, 6)).astype(np.float32)
+    logits += 2 * random.normal(size=(len(labels), 1, 1))
     positions, kept, areas = segment(labels, logits, mode, min_area)
     wanted = by_definition(labels, logits, mode, min_area)
     assert kept == sorted(wanted)
@@ -292,23 +290,6 @@ def test_the_images_of_a_batch_get_what_each_gets_alone(
         assert torch.equal(found[:height, :width], positions)
         assert (maps[i, height:] == 0).all()
         assert (maps[i, :, width:] == 0).all()
-
-
-@given(
-    st.lists(st.integers(0, 2), min_size=1, max_size=8),
-    st.integers(0, 10**6),
-    st.integers(0, 12),
-)
-def test_where_small_segments_are_removed_no_small_one_is_left(
-    labels, seed, min_area
-):
-    """The others only grow: so one round is enough."""
-    random = np.random.RandomState(seed)
-    logits = random.normal(size=(len(labels), 4, 6))
-    logits += 2 * random.normal(size=(len(labels), 1, 1))
-    _, _, areas = segment(labels, logits, min_area=min_area)
-    assert all(area > min_area for area in areas)
-    assert sum(areas) in (0, 24)
 
 
 @given(st.integers(0, 10**6))

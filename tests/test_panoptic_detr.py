@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import CONFIG, TWO_CLASSES, randomized
+from support import CONFIG, TWO_CLASSES, gradients, randomized
 from torch import nn
 
 from detr_lite.backbone import Pyramid
@@ -348,11 +348,8 @@ def mask_gradients(model, batch, matched_only):
         masks = masks[targets.image, queries]
     parts = loss(masks, torch.arange(len(queries)), targets, 7.0)
     parts["loss"].backward()
-    return parts, {
-        name: p.grad.clone()
-        for name, p in model.named_parameters()
-        if p.grad is not None
-    }
+    found = gradients(model)
+    return parts, {name: value.clone() for name, value in found.items()}
 
 
 def test_masks_for_matched_queries_alone_give_the_same_loss_and_gradients(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support import sample
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DetrForSegmentation, DetrImageProcessor
 from transformers_pair import (
@@ -19,7 +20,6 @@ from transformers_pair import (
 )
 
 from detr_lite.data.batch import collate
-from detr_lite.data.sample import Sample
 from detr_lite.inference.model import build_model
 from detr_lite.panoptic import panoptic_maps
 from detr_lite.panoptic_detr import all_queries
@@ -155,17 +155,5 @@ def test_boxes_stay_relative_to_the_picture_in_a_padded_batch():
     )["labels"]
     assert theirs[0]["boxes"].tolist() == [[0.5, 0.375, 1, 0.75]]
 
-    one = torch.ones(1, dtype=torch.int64)
-    samples = [
-        Sample(
-            image=torch.zeros(3, h, 40),
-            id_map=torch.ones(h, 40, dtype=torch.int32),
-            segment_ids=one,
-            labels=0 * one,
-            crowd=torch.tensor([False]),
-            image_id=h,
-            name=str(h),
-        )
-        for h in (30, 40)
-    ]
+    samples = [sample(torch.ones(h, 40), [1]) for h in (30, 40)]
     assert collate(samples).targets.boxes.tolist() == [[0.5, 0.5, 1, 1]] * 2

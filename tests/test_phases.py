@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
-from support import CONFIG, TINY, randomized, same_weights
+from support import CONFIG, TINY, Kill, gradients, phase_trainer, same_weights
 
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.data.subsets import Part
@@ -13,7 +12,6 @@ from detr_lite.errors import ConfigError
 from detr_lite.inference.model import build_model
 from detr_lite.matching import HungarianMatcher
 from detr_lite.training.batches import BatchOrder, Share
-from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import Engine, Phase
 from detr_lite.training.train import train
 
@@ -23,22 +21,11 @@ WHOLE = Share()
 
 def taken(name, split, engine=None, dropout=0.1, lr=1e-3, **changes):
     """Return a model, a trainer of it, and the batches of a step."""
-    torch.manual_seed(1)
-    config = replace(CONFIG, dropout=dropout)
-    model = randomized(build_model(config, SCENE_CATEGORIES))
     phase = Phase(name, 30, 4, lr, warmup=1, clip=10.0)
-    recipe = replace(TINY, phases=(phase,), model=config, **changes)
+    config = replace(CONFIG, dropout=dropout)
+    model, trainer = phase_trainer(phase, config, engine, **changes)
     order = BatchOrder(split, phase, seed=0)
-    trainer = PhaseTrainer(
-        model, phase, recipe, split.categories, Accelerator(), engine
-    )
     return model, trainer, order.batches(0, WHOLE, LIMITS)
-
-
-def gradients(model):
-    return {
-        n: p.grad for n, p in model.named_parameters() if p.grad is not None
-    }
 
 
 class Seen:
@@ -239,13 +226,9 @@ def test_a_killed_run_with_all_options_ends_at_the_same_weights(tmp_path):
             checkpoint_seconds=0, detector=detector, engine=engine, **options
         ).model  # fmt: skip
 
-    def kill(progress):
-        if (progress.phase, progress.step) == ("masks", 2):
-            raise KeyboardInterrupt
-
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run("killed", watch=kill)
+        run("killed", watch=Kill("masks", 2))
     with pytest.raises(ConfigError, match="precision was bf16, and is float"):
         run("killed", replace(ENGINE, precision="float32"), resume=True)
     workers = replace(ENGINE, workers=1)

@@ -1,11 +1,10 @@
 """Chapter 6's loop, all of it in one cell, does what `train` does."""
 
 import ast
-import json
-from pathlib import Path
 
 import nbformat
 import torch
+from support import ROOT, logged
 
 from detr_lite.data.scenes import SceneSplit
 from detr_lite.inference.loading import load_backbone
@@ -13,7 +12,6 @@ from detr_lite.inference.model import build_model
 from detr_lite.training.recipes import Phase, Recipe
 from detr_lite.training.train import train
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "book" / "06_train_and_evaluate.ipynb"
 RECIPE = Recipe(
     phases=(
@@ -55,8 +53,7 @@ def test_the_loop_is_short():
 def test_the_loop_gives_the_losses_and_the_weights_of_train(tmp_path):
     split = SceneSplit(7, 12)
     result = train(RECIPE, split, split, tmp_path, log_every=1, evaluations=1)
-    log = (tmp_path / "log.jsonl").read_text().splitlines()
-    theirs = [x["loss"] for x in map(json.loads, log) if "loss" in x]
+    theirs = [x["loss"] for x in logged(tmp_path) if "loss" in x]
     torch.manual_seed(RECIPE.seed)
     mine = build_model(RECIPE.model, split.categories)
     load_backbone(mine)

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from figures import assert_fits_the_page, panels, sky_and_ball, words
 
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
-from detr_lite.inference.results import Prediction
-from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import attention_figure
 from detr_lite.teaching.plots.attention import (
     broken_figure,
@@ -17,37 +16,19 @@ from detr_lite.teaching.plots.attention import (
     percents,
     softmax_figure,
 )
-from detr_lite.teaching.plots.style import WIDTH
 
 
 @pytest.fixture
 def prediction():
-    """An image of two segments: sky on the left, a ball on the right."""
-    id_map = torch.ones(40, 40, dtype=torch.int32)
-    id_map[:, 20:] = 2
-    segments = tuple(
-        Segment(number, label, 0.9, 800, number, (0.5, 0.5, 1, 1))
-        for number, label in ((1, SKY), (2, BALL))
-    )
     maps = torch.zeros(2, 4, 5, 5)
     maps[0, 0, 0, 0] = 1.0
     maps[1, :, 2, 3] = torch.tensor([0.0, 0.25, 0.742, 0.008])
-    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
-    return Prediction(image, id_map, segments, SCENE_CATEGORIES, maps)
-
-
-def panels(figure):
-    """Return the axes that show an image."""
-    return [axis for axis in figure.axes if axis.images]
+    return sky_and_ball(maps)
 
 
 def heats(figure):
     """Return each panel's heat map, which lies over its dimmed scene."""
     return [a.images[1] for a in figure.axes if len(a.images) == 2]
-
-
-def words(axis):
-    return [t.get_text() for t in axis.texts]
 
 
 def test_the_opening_shows_a_box_and_all_heads_added_up(prediction):
@@ -96,9 +77,9 @@ def test_each_panel_has_the_outline_of_the_segment(prediction):
     for axis in panels(attention_figure(prediction, [0, 1]))[4:8]:
         (outline,) = axis.collections
         points = np.concatenate([p.vertices for p in outline.get_paths()])
-        # The ball is the right half of the image.
-        assert points[:, 0].min() == pytest.approx(20)
-        assert points[:, 0].max() == pytest.approx(40)
+        # The ball is the lower half of the image.
+        assert points[:, 1].min() == pytest.approx(20)
+        assert points[:, 1].max() == pytest.approx(40)
 
 
 def test_both_softmaxes_share_a_color_scale(prediction):
@@ -204,13 +185,4 @@ def test_figures_fit_the_page_and_are_clear(prediction, kind):
         "use": lambda: head_use_figure(torch.eye(8), classes),
         "broken": lambda: broken_figure([prediction] * 2, "ab"),
     }[kind]()
-    assert figure.get_figwidth() == WIDTH
-    assert figure.get_facecolor()[3] == 0
-    figure.draw_without_rendering()
-    inside = figure.bbox
-    for axis in figure.axes:
-        box = axis.get_tightbbox()
-        assert box.x0 > inside.x0 - 1
-        assert box.x1 < inside.x1 + 1
-        assert box.y0 > inside.y0 - 1
-        assert box.y1 < inside.y1 + 1
+    assert_fits_the_page(figure)

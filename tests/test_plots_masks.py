@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from figures import assert_fits_the_page, panels, words
 
 from detr_lite import load_model
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES
 from detr_lite.teaching.plots import masks
-from detr_lite.teaching.plots.style import WIDTH
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,6 @@ def seen(scenes):
     prediction = model.predict(scenes[0].image)
     logits = torch.randn(len(prediction.segments), 24, 24)
     return prediction, logits
-
-
-def panels(figure):
-    """Return the axes that show an image."""
-    return [axis for axis in figure.axes if axis.images]
-
-
-def names(axis):
-    return sorted(text.get_text() for text in axis.texts)
 
 
 def test_the_steps_end_with_the_segments_in_their_colors(seen):
@@ -48,10 +39,10 @@ def test_the_steps_end_with_the_segments_in_their_colors(seen):
 
 def test_phases_say_what_learns_and_what_is_frozen():
     (axis,) = masks.phases_figure().axes
-    words = [text.get_text() for text in axis.texts]
-    assert words.count("learns") == 5
-    assert words.count("frozen") == 4
-    assert words.count("not used") == 1
+    shown = words(axis)
+    assert shown.count("learns") == 5
+    assert shown.count("frozen") == 4
+    assert shown.count("not used") == 1
 
 
 def test_the_focal_curves_are_the_losses():
@@ -92,8 +83,7 @@ def test_answers_are_drawn_with_their_tp_fp_and_fn():
     assert np.allclose(truth.images[0].get_array()[1, 1], color)
     assert not np.allclose(right.images[0].get_array()[0, 0], color)
     assert np.allclose(wrong.images[0].get_array()[0, 0], color)
-    words = [[text.get_text() for text in a.texts] for a in figure.axes]
-    assert words == [
+    assert [words(axis) for axis in figure.axes] == [
         ["sky", "ball"],
         ["TP 0.80", "TP 0.75"],
         ["FP", "TP 0.75"],
@@ -104,11 +94,10 @@ def test_answers_are_drawn_with_their_tp_fp_and_fn():
     assert wrong.get_title() == f"PQ {(0 + ball / 1.5) / 2:.3f}"
 
 
-def test_figures_are_as_wide_as_the_column(seen):
+def test_figures_fit_the_page(seen):
     for figure in (
         masks.steps_figure(*seen),
         masks.phases_figure(),
         masks.focal_figure(),
     ):
-        assert figure.get_figwidth() == WIDTH
-        assert figure.get_facecolor()[3] == 0
+        assert_fits_the_page(figure)

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import support
 import torch
+from figures import words
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.inference.results import Prediction
@@ -13,7 +15,6 @@ from detr_lite.teaching.plots.nuclei import (
     FOUND,
     MISSED,
     WRONG,
-    as_sample,
     batch_figure,
     class_colors,
     found_figure,
@@ -37,13 +38,7 @@ def sample():
     """Two things on a ground: a box on the left, a bag on the right."""
     ids = torch.full((30, 40), 3, dtype=torch.int32)
     ids[5:20, 4:16], ids[8:25, 22:36] = 1, 2
-    return replace(
-        as_sample(torch.full((3, 30, 40), 99, dtype=torch.uint8)),
-        id_map=ids,
-        segment_ids=torch.tensor([1, 2, 3]),
-        labels=torch.tensor([0, 1, 2]),
-        crowd=torch.zeros(3, dtype=torch.bool),
-    )
+    return support.sample(ids, [1, 2, 3], [0, 1, 2])
 
 
 @pytest.fixture
@@ -70,10 +65,6 @@ def colors(axis) -> set[str]:
     }
 
 
-def texts(axis) -> list[str]:
-    return [text.get_text() for text in axis.texts]
-
-
 def legend(figure) -> dict[str, str]:
     """Return the color of each class in the legend."""
     from matplotlib.colors import to_hex
@@ -95,7 +86,7 @@ def test_things_are_outlined_and_of_several_classes_by_colors(
         wanted = {"box": "#C80000", "bag": "#00C800", "floor": "#0000C8"}
         assert legend(several) == wanted
         assert colors(several.axes[0]) == {*wanted.values(), "#FFFFFF"}
-        assert texts(several.axes[0]) == []
+        assert words(several.axes[0]) == []
 
 
 def test_a_segment_without_a_pixel_is_not_in_the_legend(sample):
@@ -134,12 +125,12 @@ def test_outcomes_are_told_by_colors_in_two_rows(sample, prediction):
 def test_what_was_found_stands_below_what_people_drew(sample, prediction):
     image, model = found_figure([prediction]).axes
     assert not image.collections
-    assert texts(model) == ["box 0.90", "bag 0.90", "floor 0.90"]
+    assert words(model) == ["box 0.90", "bag 0.90", "floor 0.90"]
     people, model = found_figure([prediction], [sample]).axes
-    assert texts(people) == []
+    assert words(people) == []
     assert people.get_ylabel() == "people"
     people, model = found_figure([prediction], [sample], names=False).axes
-    assert texts(people) == texts(model) == []
+    assert words(people) == words(model) == []
     figure = found_figure([prediction], [sample], names=False, legend=True)
     assert [*legend(figure)] == ["box", "bag", "floor"]
     assert "#C80000" in colors(figure.axes[0])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from figures import assert_fits_the_page
 
 from detr_lite.data.scenes import SCENE_CATEGORIES
 from detr_lite.inference.results import Prediction
@@ -18,7 +19,6 @@ from detr_lite.teaching.plots.pyramid import (
     way_up_figure,
     wrong_class,
 )
-from detr_lite.teaching.plots.style import WIDTH
 
 
 def test_colors_show_the_three_directions_of_most_variance():
@@ -149,15 +149,7 @@ def test_figures_fit_the_page_and_are_clear(image):
         way_up_figure((256, 512, 1024, 256), (264, 128, 64, 32, 16)),
         bill_figure(dict.fromkeys("abcde", 155.3)),
     ):
-        assert figure.get_figwidth() == WIDTH
-        assert figure.get_facecolor()[3] == 0
-        figure.draw_without_rendering()
-        for axis in figure.axes:
-            box = axis.get_tightbbox()
-            assert box.x0 > figure.bbox.x0 - 1
-            assert box.x1 < figure.bbox.x1 + 1
-            assert box.y0 > figure.bbox.y0 - 1
-            assert box.y1 < figure.bbox.y1 + 1
+        assert_fits_the_page(figure)
 
 
 def test_near_border_reaches_as_far_as_asked():

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
+from figures import assert_fits_the_page, sky_and_ball, words
 
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
-from detr_lite.inference.results import Prediction
-from detr_lite.panoptic import Segment
 from detr_lite.teaching.plots import training
-from detr_lite.teaching.plots.style import WIDTH
 
 ROWS = [
     ("short", "all", [0.5, 0.7], [0.4, 0.6]),
@@ -20,15 +17,7 @@ ROWS = [
 
 @pytest.fixture
 def prediction():
-    """Sky above, and a ball below."""
-    id_map = torch.ones(40, 40, dtype=torch.int32)
-    id_map[20:] = 2
-    segments = tuple(
-        Segment(number, label, 0.9, 800, number, (0.5, 0.5, 1, 1))
-        for number, label in ((1, SKY), (2, BALL))
-    )
-    image = torch.full((3, 40, 40), 128, dtype=torch.uint8)
-    return Prediction(image, id_map, segments, SCENE_CATEGORIES, None)
+    return sky_and_ball()
 
 
 def colors(axis, row):
@@ -41,7 +30,7 @@ def test_an_image_stands_beside_its_named_segments(prediction):
     assert colors(image, 5) == (128, 128, 128)
     assert colors(answer, 5) == SCENE_CATEGORIES[SKY].color
     assert colors(answer, 30) == SCENE_CATEGORIES[BALL].color
-    assert [text.get_text() for text in answer.texts] == ["sky", "ball"]
+    assert words(answer) == ["sky", "ball"]
 
 
 def test_scenes_are_rows_and_answers_columns(prediction):
@@ -81,10 +70,6 @@ def test_a_line_goes_down_from_the_mean_of_each_groups_first():
     assert second[0] < 4 < 5 < second[1]
 
 
-def test_figures_are_as_wide_as_the_column(prediction):
-    for figure in (
-        training.steps_figure(prediction),
-        training.ablations_figure(ROWS),
-    ):
-        assert figure.get_figwidth() == WIDTH
-        assert figure.get_facecolor()[3] == 0
+def test_figures_fit_the_page(prediction):
+    assert_fits_the_page(training.steps_figure(prediction))
+    assert_fits_the_page(training.ablations_figure(ROWS))

@@ -1,6 +1,5 @@
 """Two processes do what one does; killed, they go on where they were."""
 
-import json
 import os
 import signal
 import socket
@@ -11,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from support import CONFIG, randomized
+from support import CONFIG, Kill, logged, on_disk, randomized
 from two_processes import PHASES, evaluations, losses_and_gradients, run
 
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
@@ -65,11 +63,9 @@ def ended(process):
 @pytest.fixture(scope="module")
 def folder(_cache, tmp_path_factory):
     """A run that is killed and resumed, a whole run, and comparisons."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("processes")
     script = TESTS / "two_processes.py"
-    (folder / "data").mkdir()
-    write_split(SceneSplit(7, 3), folder / "data")
+    on_disk(SceneSplit(7, 3), folder / "data")
     model = randomized(build_model(CONFIG, SCENE_CATEGORIES))
     save_model(model, folder / "start.safetensors")
     first, second = pair(script, folder, "killed")
@@ -94,15 +90,12 @@ def found(folder):
 
 def log_steps(folder):
     """Return (phase, step) of each line with losses."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    lines = [json.loads(line) for line in lines]
-    return [(x["phase"], x["step"]) for x in lines if "loss" in x]
+    return [(x["phase"], x["step"]) for x in logged(folder) if "loss" in x]
 
 
 @pytest.fixture(scope="module")
 def alone(scenes):
     """What one process finds, with all images of a step at once."""
-    torch.set_num_threads(1)
     accelerator = Accelerator()
     return {n: losses_and_gradients(n, scenes, accelerator) for n in PHASES}
 
@@ -152,10 +145,7 @@ def test_a_killed_run_of_two_processes_ends_at_the_same_weights(folder):
 
 def test_the_log_of_a_resumed_run_has_each_step_once(folder):
     whole, killed = (
-        [
-            {k: v for k, v in json.loads(line).items() if k != "seconds"}
-            for line in (folder / name / "log.jsonl").read_text().splitlines()
-        ]
+        [line | {"seconds": 0} for line in logged(folder / name)]
         for name in ("whole", "killed")
     )
     assert killed == whole
@@ -183,12 +173,8 @@ def test_the_command_in_two_processes_speaks_once(folder):
 
 
 def test_another_number_of_processes_cannot_resume(scenes, tmp_path):
-    def stop(progress):
-        if progress.phase == "masks":
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, stop)
+        run(tmp_path, Kill("masks", 2))
     path = tmp_path / "checkpoint.pt"
     saved = torch.load(path, weights_only=True)
     saved["processes"] *= 2

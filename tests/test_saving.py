@@ -1,13 +1,12 @@
 """Other programs read what is saved, and give the same results."""
 
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
-from support import CONFIG, randomized, same_weights
+from support import CONFIG, ran, randomized, refusal, same_weights
 from transformers import DetrForObjectDetection, DetrForSegmentation
 from transformers_pair import SMALL, their_config
 
@@ -135,11 +134,8 @@ def test_a_model_that_the_original_cannot_be_is_not_written_as_one(
     model = build_model(replace(SMALL, **change), numbered_categories(5))
     path = tmp_path / "m.pth"
     for layout in ("original", "transformers"):
-        with pytest.raises(WeightsError) as caught:
+        with refusal(*change, layout, error=WeightsError):
             save_model(model, path, layout)
-        (name,) = change
-        assert name in str(caught.value)
-        assert layout in str(caught.value)
     assert not list(tmp_path.iterdir())
     save_model(model, path)
     assert load_model(path, "cpu").config == model.config
@@ -173,9 +169,9 @@ def test_a_full_disk_is_said_whatever_writes(tmp_path, end):
     suffix, layout = end.split()
     goal = tmp_path / f"new.{suffix}"
     words = ["-c", FULL, tmp_path / "m.safetensors", goal, layout]
-    done = subprocess.run([sys.executable, *words], capture_output=True)
-    assert b"OutputError" in done.stderr.splitlines()[-1]
-    assert b"cannot be written (File too large)" in done.stderr
+    done = ran(sys.executable, *words)
+    assert "OutputError" in done.stderr.splitlines()[-1]
+    assert "cannot be written (File too large)" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 

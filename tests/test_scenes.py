@@ -202,3 +202,12 @@ def test_impossible_splits_are_refused(seed, count, message):
 
 def test_a_split_can_be_empty():
     assert len(SceneSplit(0, 0, cache=False)) == 0
+
+
+def test_scenes_count_from_the_end_and_slices_are_parts(scenes):
+    assert scenes[-1].image_id == scenes[7].image_id == 8
+    assert scenes[-1].name == "000007"
+    assert [s.image_id for s in scenes[5:]] == [6, 7, 8]
+    assert [s.image_id for s in scenes[::-3][1:]] == [5, 2]
+    with pytest.raises(IndexError):
+        scenes[8]

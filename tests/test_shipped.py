@@ -4,12 +4,12 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import measure
 import numpy as np
 import pytest
 import torch
+from support import ROOT
 
 from detr_lite import load_model
 from detr_lite.data.batch import collate
@@ -24,8 +24,6 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.model import build_model
 from detr_lite.models import SCENES_CONFIG
 from detr_lite.position import SinePositionalEncoding
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -5,27 +5,22 @@ The browser is Chromium; tests/browsing.py says which.
 
 import functools
 import gzip
-import http.server
 import json
 import re
-import shutil
-import subprocess
-import sys
-import threading
 import urllib.parse
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
-from browsing import chromium
+from browsing import chromium, violations
 from bs4 import BeautifulSoup
 from PIL import Image
+from sites import bare_book, build, served
+from support import ROOT
 
 from detr_lite.teaching.faults import FAULTS
 from detr_lite.teaching.plots.style import INK
 
-ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
 SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 PAGES = [
@@ -35,16 +30,6 @@ PAGES = [
 CHAPTERS = [p for p in PAGES if (ROOT / "book" / f"{p}.ipynb").exists()]
 REPOSITORY = SETTINGS["repository"]["url"]
 LARGEST = 6e6  # bytes that a page may load in all
-
-
-def build(out, root=ROOT):
-    """Run the tool that builds the site."""
-    return subprocess.run(
-        [sys.executable, root / "tools" / "build_site.py", out],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +58,7 @@ def soup(site):
 def small(tmp_path):
     """A book of one page: call it with the page's text."""
     root = tmp_path / "root"
-    root.mkdir()
-    shutil.copy(ROOT / "_config.yml", root)
-    skip = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.md", "_toc.yml")
-    shutil.copytree(ROOT / "book", root / "book", ignore=skip)
-    shutil.copytree(ROOT / "tools", root / "tools", ignore=skip)
+    bare_book(root)
     (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
 
     def write(text):
@@ -364,18 +345,8 @@ def test_the_texts_are_no_pages(site):
 @pytest.fixture(scope="session")
 def address(site):
     """Where a server on this machine serves the site."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")  # one at a time in a process
@@ -391,10 +362,6 @@ OVERFLOW = """() => [
         (e) => e.scrollWidth - e.clientWidth),
 ]"""
 VIEWS = [{"width": 1280, "height": 900}, {"width": 390, "height": 900}]
-RULES = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
-    "resultTypes": ["violations"],  # a third less time
-}
 FLAT = """() => [...document.querySelectorAll("math")].filter(
     (e) => e.getBoundingClientRect().height < 5
         || !getComputedStyle(e).display.includes("math")).length"""
@@ -404,8 +371,6 @@ FLAT = """() => [...document.querySelectorAll("math")].filter(
 @pytest.mark.parametrize("page", [*PAGES, "search"])
 def test_in_a_browser(page, address, browser):
     """A page on a desk in the light, and on a phone in the dark."""
-    from axe_playwright_python.sync_playwright import Axe
-
     context = browser.new_context(color_scheme="light", viewport=VIEWS[0])
     view = context.new_page()
     outside, errors, sizes = [], [], []
@@ -442,12 +407,8 @@ def test_in_a_browser(page, address, browser):
         assert max(view.evaluate(OVERFLOW)) <= 0
         assert view.evaluate(FLAT) == 0
         assert not errors
-        found = Axe().run(view, options=RULES).response["violations"]
-        errors.clear()  # for Axe itself asks for a file that is not there
-        assert not [
-            (fault["id"], [node["target"] for node in fault["nodes"]])
-            for fault in found
-        ]
+        assert violations(view) == []
+        errors.clear()
     context.close()
     assert not outside
 

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import torch
-from support import TWO_CLASSES
+from support import TWO_CLASSES, sample
 
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.scenes import SCENE_CATEGORIES
@@ -14,24 +13,18 @@ from detr_lite.errors import DataError
 DOG = Category(1, "dog", True, (0, 0, 0))
 
 
-def test_labels_are_joined_by_category_id(scenes):
+def test_labels_are_joined_by_category_id():
     wide = Categories([DOG, *reversed(TWO_CLASSES)])
-    # The scenes' labels 0 and 1 play cat and sky here.
-    sample = replace(
-        scenes[0],
-        labels=torch.tensor([1, 0, 0]),
-        segment_ids=torch.tensor([1, 2, 3]),
-        crowd=torch.zeros(3, dtype=torch.bool),
-    )
+    one = sample([[1, 2, 3]], [1, 2, 3], [1, 0, 0])
 
     class Two(list):
         categories = TWO_CLASSES
 
-    other = relabel(Part(Two([sample] * 4), [0, 3]), wide)
+    other = relabel(Part(Two([one] * 4), [0, 3]), wide)
     assert other.categories == wide
     assert len(other) == 2
     assert other[0].labels.tolist() == [1, 2, 2]
-    assert other[1].image is sample.image
+    assert other[1].image is one.image
 
 
 def test_the_same_list_changes_nothing(scenes):

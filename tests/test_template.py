@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import weave
 from PIL import Image
+from support import ROOT, logged
 
 from detr_lite.errors import ConfigError, DataError, Problems
 from detr_lite.teaching import nuclei
 from detr_lite.training import estimate
 from detr_lite.training.recipes import Engine
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "book" / "text" / "07_real_images.md"
 SIZES = {"first.png": (60, 80), "second.jpg": (96, 96), "third.png": (50, 70)}
 NEW = (90, 130)  # larger than the tiles
@@ -209,8 +209,7 @@ def test_a_readers_folder_becomes_a_fine_tuned_model(reader, capsys, case):
     assert [*after.categories] == [*names["data"].categories]
     assert after.config.num_queries == 14
     # Boxes, then masks, and nobody pulls the plug.
-    lines = Path("out/first/log.jsonl").read_text().splitlines()
-    phases = [json.loads(line)["phase"] for line in lines]
+    phases = [line["phase"] for line in logged(Path("out/first"))]
     assert phases == sorted(phases)
     assert {"boxes", "masks"} == {*phases}
     said = capsys.readouterr().out
@@ -241,8 +240,7 @@ def test_the_demo_runs_alone_is_stopped_and_goes_on(
     said = capsys.readouterr().out
     assert "my_images/new/strip.png" in said
     assert "Left behind: checkpoint.pt log.jsonl recipe.json" in said
-    lines = (names["RUN"] / "log.jsonl").read_text().splitlines()
-    phases = [json.loads(line)["phase"] for line in lines]
+    phases = [line["phase"] for line in logged(names["RUN"])]
     assert phases == sorted(phases)  # the phases came once, in order
     assert {"boxes", "masks"} == {*phases}
     assert "before PQ" in said

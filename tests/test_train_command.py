@@ -1,16 +1,14 @@
 """detr-lite train: from given weights, with all options."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from support import TINY, edited, same_weights
+from support import TINY, as_coco, edited, on_disk, same_weights
 
 from detr_lite.cli.main import main
 from detr_lite.data.categories import Categories, Category
 from detr_lite.data.coco.dataset import CocoPanoptic
-from detr_lite.data.coco.writer import write_split
 from detr_lite.data.subsets import Part
 from detr_lite.errors import ConfigError
 from detr_lite.inference.loading import load_model
@@ -21,23 +19,16 @@ from detr_lite.training.train import train
 from detr_lite.weights.writing import save_model
 
 
-@pytest.fixture
-def start(sure_model, tmp_path):
-    path = tmp_path / "start.safetensors"
-    save_model(sure_model, path)
-    return path
-
-
 def command(*arguments):
     return main(["train", *map(str, arguments)])
 
 
 def test_fine_tuning_starts_from_the_weights(
-    capsys, start, data, tmp_path, sure_model
+    capsys, model_file, data, tmp_path, sure_model
 ):
     """A step at a rate of nearly nothing leaves nearly what was there."""
     out = tmp_path / "run"
-    arguments = ["--preset", "finetune", "--from", start, "--data", data]
+    arguments = ["--preset", "finetune", "--from", model_file, "--data", data]
     assert command(*arguments, "--steps", 2, "--lr", 1e-30, "--out", out) == 0
     model = load_model(out / "model.safetensors", "cpu")
     assert model.config == sure_model.config
@@ -62,14 +53,12 @@ class Other(Part):
 
 
 def test_fine_tuning_for_other_classes_renews_the_class_head(
-    capsys, start, scenes, tmp_path, sure_model
+    capsys, model_file, scenes, tmp_path, sure_model
 ):
-    folder = tmp_path / "other"
-    folder.mkdir()
-    write_split(Other(scenes, [0, 1, 2]), folder)
+    folder = on_disk(Other(scenes, [0, 1, 2]), tmp_path / "other")
     out = tmp_path / "run"
-    arguments = ["--preset", "finetune", "--from", start, "--data", folder]
-    arguments += ["--steps", 2, "--lr", 1e-30, "--out", out]
+    arguments = ["--preset", "finetune", "--from", model_file]
+    arguments += ["--data", folder, "--steps", 2, "--lr", 1e-30, "--out", out]
     assert command(*arguments) == 0
     model = load_model(out / "model.safetensors", "cpu")
     assert model.categories == CocoPanoptic.from_folder(folder).categories
@@ -82,22 +71,17 @@ def test_fine_tuning_for_other_classes_renews_the_class_head(
 
 
 def test_new_weights_of_a_fine_tuned_model_are_those_of_the_seed(
-    monkeypatch, data, tmp_path, start
+    heard, data, tmp_path, model_file
 ):
     """The file's classes have other names, so that all of them are new."""
     edited(data, rename)
     made = []
-
-    def fake(*words, start, **options):
-        made.append(start.detr.class_embed.weight[:8])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train", fake)
     for number, seed in enumerate((1, 1, 2)):
         command(
-            "--preset", "finetune", "--from", start, "--data", data,
+            "--preset", "finetune", "--from", model_file, "--data", data,
             "--seed", seed, "--out", tmp_path / f"run{number}",
         )  # fmt: skip
+        made.append(heard["start"].detr.class_embed.weight[:8])
     assert torch.equal(made[0], made[1])
     assert not torch.isclose(made[0], made[2]).any()
 
@@ -107,16 +91,9 @@ def rename(content):
         category["name"] = f"new {category['name']}"
 
 
-def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
-    heard = {}
-
-    def fake(recipe, train_split, validation, out, **options):
-        heard.update(options, recipe=recipe, validation=validation)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train", fake)
+def test_the_options_reach_the_training(heard, data, tmp_path, model_file):
     code = command(
-        "--preset", "finetune", "--from", start, "--data", data,
+        "--preset", "finetune", "--from", model_file, "--data", data,
         "--validation", data, "--precision", "bf16", "--accumulate", 2,
         "--checkpoint-masks", "--workers", 3, "--seed", 5, "--joint",
         "--out", tmp_path / "run",
@@ -129,7 +106,9 @@ def test_the_options_reach_the_training(monkeypatch, data, tmp_path, start):
     assert not heard["recipe"].augment  # images are small
 
 
-def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
+def test_the_coco_preset_takes_cocos_folders(
+    heard, monkeypatch, scenes, tmp_path
+):
     """Their splits and classes; images are resized and cut at random.
 
     What it takes is estimated with small ones, of which few are tried.
@@ -139,26 +118,12 @@ def test_the_coco_preset_takes_cocos_folders(monkeypatch, data, tmp_path):
     monkeypatch.setitem(recipes.PRESETS, "coco", replace(full, model=small))
     monkeypatch.setattr(estimate, "PIXELS", 1)
     coco = tmp_path / "coco"
-    for split in ("train2017", "val2017"):
-        places = {
-            "images": coco / split,
-            "panoptic": coco / "annotations" / f"panoptic_{split}",
-            "panoptic.json": coco / "annotations" / f"panoptic_{split}.json",
-        }
-        for old, new in places.items():
-            copy = shutil.copytree if new.suffix == "" else shutil.copy
-            new.parent.mkdir(parents=True, exist_ok=True)
-            copy(data / old, new)
-    heard = {}
-
-    def fake(recipe, train_split, validation, out, **options):
-        heard.update(options, recipe=recipe)
-        assert len(train_split) == len(validation) == 4
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train", fake)
+    for name in ("train2017", "val2017"):
+        made = on_disk(Part(scenes, range(4)), tmp_path / name)
+        as_coco(made, coco, name)
     out = tmp_path / "run"
     assert command("--preset", "coco", "--data", coco, "--out", out) == 130
+    assert len(heard["training"]) == len(heard["validation"]) == 4
     assert heard["recipe"].model.num_classes == 8
     assert heard["recipe"].model.num_queries == 100
     assert heard["recipe"].augment
@@ -218,15 +183,14 @@ def test_a_model_that_is_not_the_recipes_cannot_be_the_start(
 
 
 def test_masks_that_the_start_lacks_begin_at_the_decoders_attention(
-    sure_model, scenes, tmp_path
+    sure_model, model_file, scenes, tmp_path
 ):
     """Those that it has are gone on with."""
     recipe = finetune(sure_model.config, by_shape=False)
     still = tuple(replace(p, lr=1e-30) for p in recipe.phases[1:])
     recipe = with_steps(replace(recipe, phases=still), 1)
-    save_model(sure_model, tmp_path / "start.safetensors")
-    starts = [load_model(tmp_path / "start.safetensors", "cpu")]
-    boxes = load_model(tmp_path / "start.safetensors", "cpu", masks=False)
+    starts = [load_model(model_file, "cpu")]
+    boxes = load_model(model_file, "cpu", masks=False)
     save_model(boxes, tmp_path / "boxes.safetensors")
     starts += [load_model(tmp_path / "boxes.safetensors", "cpu", masks=True)]
     for number, start in enumerate(starts):

@@ -1,12 +1,12 @@
 """The film of a training: its frames are what the model says at each step."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import training_film
+from support import logged
 
 from detr_lite.data.batch import collate
 from detr_lite.data.scenes import SceneSplit
@@ -75,12 +75,10 @@ def test_matching_gives_each_segment_a_query_of_its_own(filmed):
 
 def test_losses_are_those_of_the_log(filmed):
     film = np.load(filmed / "film.npz")
-    lines = (filmed / "run" / "log.jsonl").read_text().splitlines()
-    logged = [json.loads(line) for line in lines]
     for phase in STEPS:
         expected = [
             (line["step"], line["loss"])
-            for line in logged
+            for line in logged(filmed / "run")
             if line["phase"] == phase and "loss" in line
         ]
         assert np.allclose(film[f"{phase}_losses"], expected)

@@ -1,14 +1,14 @@
 """The front page's widget: things are moved, and the model answers."""
 
 import re
-from pathlib import Path
 
 import pytest
 from browsing import changed, drag, swipe
+from support import ROOT
 from widgets import NAMES, sample
 
 pytest_plugins = ["widget_page"]
-BOOK = Path(__file__).resolve().parents[1] / "book"
+BOOK = ROOT / "book"
 
 
 def place(view):

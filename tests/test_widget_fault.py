@@ -1,12 +1,12 @@
 """The museum's widget: faults, switched on in the model of the page."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from browsing import drag, swipe
+from support import ROOT
 from widgets import quality_of, sample
 
 from detr_lite.teaching.faults import (
@@ -18,7 +18,6 @@ from detr_lite.teaching.faults import (
 )
 
 pytest_plugins = ["widget_page"]
-ROOT = Path(__file__).resolve().parents[1]
 CUT = 24  # rows, as in book/widgets/page/widgets/fault_reading.ts
 
 

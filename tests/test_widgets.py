@@ -3,24 +3,18 @@
 What a single one does, tests/test_widget_<its name>.py looks at.
 """
 
-import functools
-import http.server
 import re
-import shutil
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
-from browsing import Opened
+from browsing import Opened, violations
+from sites import bare_book, build, served
+from support import ROOT
 from widgets import READY
 
 from detr_lite.errors import ConfigError
 from detr_lite.teaching.widgets import KINDS, Widget
 
 pytest_plugins = ["widget_page"]
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(KINDS)
 PAGE = """# All widgets
 
@@ -57,12 +51,7 @@ READING = {
 def site(tmp_path_factory):
     """A small book: a page for each widget, and two more."""
     root = tmp_path_factory.mktemp("book")
-    skip = shutil.ignore_patterns(
-        "__pycache__", "*.ipynb", "*.md", "_toc.yml", "widgets.ts"
-    )
-    shutil.copy(ROOT / "_config.yml", root)
-    shutil.copytree(ROOT / "book", root / "book", ignore=skip)
-    shutil.copytree(ROOT / "tools", root / "tools", ignore=skip)
+    bare_book(root, "widgets.ts")
     far = "# Far\n\n" + "Words.\n\n" * 200 + PAGE.partition("## One")[2]
     pages = {name: PAGE % name for name in NAMES}
     pages["far"] = far % "beach"
@@ -75,12 +64,7 @@ def site(tmp_path_factory):
     (root / "book" / "_toc.yml").write_text(
         f"format: jb-book\nroot: index\nchapters:\n{chapters}"
     )
-    done = subprocess.run(
-        [sys.executable, root / "tools" / "build_site.py", root / "out"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = build(root / "out", root)
     assert done.returncode == 0, done.stderr
     return root / "out" / "html"
 
@@ -88,37 +72,20 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(site):
     """Where a server on this machine serves the book."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(site) as address:
+        yield address
 
 
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
-RULES = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
-    "preload": False,  # it would ask for style sheets again
-}
 
 
 def sound(it):
     """Assert that a page fits, is silent, and can be used by everybody."""
-    from axe_playwright_python.sync_playwright import Axe
-
     assert it.view.evaluate(OVERFLOW) <= 0
     assert it.errors == []
-    # Axe itself asks for a file that is not there.
-    found = Axe().run(it.view, options=RULES).response["violations"]
+    # Preloading would ask for style sheets again.
+    assert violations(it.view, preload=False) == []
     it.errors.clear()
-    assert [(f["id"], [n["target"] for n in f["nodes"]]) for f in found] == []
 
 
 @pytest.mark.browser

@@ -1,15 +1,14 @@
 """The pages' script is what its sources give."""
 
 import gzip
-import importlib.util
 import os
 import re
 import shutil
-from pathlib import Path
 
+import build_widgets
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "book" / "widgets"
 FOLDER = ROOT / "book" / "_assets" / "widgets"
 NAMES = [f"{a}.{b}" for a in ("widgets", "reading") for b in ("js", "css")]
@@ -19,18 +18,14 @@ FILM_GZIPPED = 300_000
 
 @pytest.fixture(scope="module")
 def tool():
-    """tools/build_widgets.py, as a module."""
-    path = ROOT / "tools" / "build_widgets.py"
-    spec = importlib.util.spec_from_file_location("build_widgets", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """tools/build_widgets.py, ready to build."""
     try:
-        module.prepare()
+        build_widgets.prepare()
     except SystemExit as error:  # no Node, or no network to install with
         if os.environ.get("DETR_LITE_NEEDS_BROWSER") == "1":
             pytest.fail(str(error))
         pytest.skip(f"the script can't be built here: {error}")
-    return module
+    return build_widgets
 
 
 def test_the_script_is_what_its_sources_give(tool, tmp_path):

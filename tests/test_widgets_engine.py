@@ -7,16 +7,16 @@ PyTorch, which gets the same rounded weights.
 import base64
 import hashlib
 import json
-import sys
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
+import make_web_weights as tool
 import numpy as np
 import pytest
 import torch
 from browsing import chromium
 from scipy.optimize import linear_sum_assignment
+from support import ROOT
 from web_file import load
 
 from detr_lite.boxes import cxcywh_to_xyxy, giou
@@ -35,7 +35,6 @@ from detr_lite.panoptic_detr import all_queries
 from detr_lite.panoptic_quality import PanopticQuality
 from detr_lite.teaching.faults import fault
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "book" / "_assets" / "widgets"
 ISTHING = [c.isthing for c in SCENE_CATEGORIES]
 TOLERANCE = 1e-3
@@ -97,17 +96,6 @@ def numbers(text, kind=np.float32):
 
 
 @pytest.fixture(scope="module")
-def tool():
-    """tools/make_web_weights.py."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import make_web_weights
-    finally:
-        sys.path.pop(0)
-    return make_web_weights
-
-
-@pytest.fixture(scope="module")
 def view(tmp_path_factory):
     """A page on the disk that holds the engine."""
     page = tmp_path_factory.mktemp("engine") / "page.html"
@@ -123,7 +111,7 @@ def view(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(tool):
+def model():
     """The shipped model with the rounded weights of the pages."""
     return tool.rounded_model().requires_grad_(False)
 
@@ -565,7 +553,7 @@ def test_rounding_the_weights_costs_next_to_nothing(model):
     )
 
 
-def test_the_committed_weights_are_the_shipped_models(tool):
+def test_the_committed_weights_are_the_shipped_models():
     data = tool.pack(load_model("scenes", device="cpu"))
     mine, theirs = tool.unpack(load("weights.js")), tool.unpack(data)
     assert mine.keys() == theirs.keys()
@@ -589,9 +577,7 @@ def header(data):
         ("num_queries", 13, "num_queries is a multiple of 4"),
     ],
 )
-def test_another_configuration_fails_with_a_sentence(
-    view, tool, name, value, words
-):
+def test_another_configuration_fails_with_a_sentence(view, name, value, words):
     data = load("weights.js")
     start = 4 + int.from_bytes(data[:4], "little")
     changed = header(data)

@@ -2,20 +2,19 @@
 
 import os
 import re
-import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import nbformat
 import pytest
 import yaml
-from support import checkout, git
+from support import ROOT, checkout, git, ran
 
 import detr_lite
 
-ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -96,21 +95,15 @@ def test_one_version_stands_everywhere():
     assert f"\n## {detr_lite.__version__}\n" in changes
 
 
-def release(place: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [place / "tools" / "release.sh"],
-        env=os.environ
-        | {
-            "PYTHON": sys.executable,
-            "GIT_AUTHOR_NAME": "test",
-            "GIT_AUTHOR_EMAIL": "test@example.org",
-            "GIT_COMMITTER_NAME": "test",
-            "GIT_COMMITTER_EMAIL": "test@example.org",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def release(place: Path) -> CompletedProcess[str]:
+    settings = {
+        "PYTHON": sys.executable,
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+    }
+    return ran(place / "tools" / "release.sh", env=os.environ | settings)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +115,7 @@ def released(tmp_path_factory) -> Path:
     checkout(place)
     # As on main, whatever this checkout is.
     command = [sys.executable, "tools/address.py", "--ref", "main"]
-    subprocess.run(command, cwd=place, capture_output=True, check=True)
+    ran(*command, cwd=place, check=True)
     git(place, "init", "-q", "-b", "main")
     git(place, "add", "-A")
     git(place, "commit", "-q", "-m", "as it is")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from support import CONFIG, TINY, randomized
+from support import CONFIG, TINY, gradients, phase_trainer
 
 from detr_lite.cli import main as cli
 from detr_lite.data.scenes import SCENE_CATEGORIES, SceneSplit
@@ -21,7 +21,6 @@ from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model
 from detr_lite.inference.model import build_model
 from detr_lite.training.batches import BatchOrder, Share
-from detr_lite.training.phases import PhaseTrainer
 from detr_lite.training.recipes import Engine, Phase
 from detr_lite.training.train import make_accelerator, train
 
@@ -52,16 +51,12 @@ def doubles():
 
 
 def _losses_and_gradients(name, split, accelerator, accumulate):
-    torch.manual_seed(1)
-    config = replace(CONFIG, dropout=0.0)
-    model = randomized(build_model(config, SCENE_CATEGORIES))
     phase = Phase(name, 9, batch_size=6, lr=0.0, clip=1e9)
-    recipe = replace(TINY, phases=(phase,), model=config)
     order = BatchOrder(split, phase, seed=5)
-    engine = Engine(accumulate=accumulate)
-    trainer = PhaseTrainer(
-        model, phase, recipe, split.categories, accelerator, engine
-    )
+    model, trainer = phase_trainer(
+        phase, replace(CONFIG, dropout=0.0), Engine(accumulate=accumulate),
+        accelerator,
+    )  # fmt: skip
     share = Share(
         accelerator.process_index, accelerator.num_processes, accumulate
     )
@@ -70,13 +65,9 @@ def _losses_and_gradients(name, split, accelerator, accumulate):
         key: accelerator.reduce(value.detach().clone().float(), "mean").item()
         for key, value in losses.items()
     }
-    gradients = {
-        key: value.grad.clone()
-        for key, value in model.named_parameters()
-        if value.grad is not None
-    }
+    found = {key: value.clone() for key, value in gradients(model).items()}
     accelerator.free_memory()
-    return losses, gradients
+    return losses, found
 
 
 def evaluations(accelerator):

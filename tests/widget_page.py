@@ -4,16 +4,15 @@ A file of tests asks for them by pytest_plugins.
 """
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from browsing import Opened, chromium
+from support import ROOT
 from widgets import READY
 
 from detr_lite.inference.loading import load_model
 from detr_lite.teaching.widgets import Widget
 
-ROOT = Path(__file__).resolve().parents[1]
 ASSETS = (ROOT / "book" / "_assets" / "widgets").as_uri()
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <title>{name}</title>
