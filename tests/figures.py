@@ -1,5 +1,6 @@
 """What the tests of figures ask of them, and an image to draw."""
 
+import numpy as np
 import torch
 
 from detr_lite.data.scenes import BALL, SCENE_CATEGORIES, SKY
@@ -41,3 +42,13 @@ def assert_fits_the_page(figure) -> None:
         assert box.x1 < figure.bbox.x1 + 1
         assert box.y0 > figure.bbox.y0 - 1
         assert box.y1 < figure.bbox.y1 + 1
+
+
+def contrast(one, other=(1, 1, 1)) -> float:
+    """Return the contrast of two RGB colors, 0 to 1, as WCAG defines it."""
+    parts = np.array([one[:3], other[:3]])
+    linear = np.where(
+        parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
+    )
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return high / low

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
-from figures import assert_fits_the_page
+from figures import assert_fits_the_page, contrast
 from support import ROOT
 from torch import Tensor
 
@@ -494,15 +494,6 @@ def cells(figure):
         x, y = text.get_position()
         words[round(x), round(y)] += text.get_text()
     return colors, words
-
-
-def contrast(color):
-    """Return the contrast of white on a color, as WCAG defines it."""
-    parts = np.array(color[:3])
-    linear = np.where(
-        parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
-    )
-    return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
 
 
 def test_losses_are_red_and_written_and_the_rest_is_green():

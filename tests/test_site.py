@@ -14,6 +14,7 @@ import pytest
 import yaml
 from browsing import chromium, violations
 from bs4 import BeautifulSoup
+from figures import contrast
 from PIL import Image
 from sites import bare_book, build, served
 from support import ROOT
@@ -218,22 +219,9 @@ def test_a_figures_ink_can_be_read(theme, address, browser):
     brighter = re.fullmatch(r"none|brightness\((.+)\)", filtered)[1] or 1
     ground = view.evaluate("getComputedStyle(document.body).backgroundColor")
     view.close()
-    ink = [int(INK[i : i + 2], 16) * float(brighter) for i in (1, 3, 5)]
-    behind = [int(x) for x in re.findall(r"\d+", ground)[:3]]
-    light, dark = sorted(map(luminance, (ink, behind)), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) >= 4.5
-
-
-def luminance(rgb):
-    """Return the relative luminance of a color, as WCAG defines it."""
-    linear = [((x / 255 + 0.055) / 1.055) ** 2.4 for x in rgb]
-    linear = [
-        x / 255 / 12.92 if x / 255 <= 0.03928 else y
-        for x, y in zip(rgb, linear, strict=True)
-    ]
-    return sum(
-        x * y for x, y in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
-    )
+    ink = [int(INK[i : i + 2], 16) * float(brighter) / 255 for i in (1, 3, 5)]
+    behind = [int(x) / 255 for x in re.findall(r"\d+", ground)[:3]]
+    assert contrast(ink, behind) >= 4.5
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
