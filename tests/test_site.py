@@ -206,6 +206,17 @@ def test_a_figure_keeps_its_size_on_a_phone_and_its_frame_scrolls(
     view.close()
 
 
+def test_punctuation_stays_on_the_line_of_the_code_before_it(soup):
+    kept = 0
+    for page in PAGES:
+        for code in soup(f"{page}.html").select("article code.literal"):
+            after = code.next_sibling
+            if isinstance(after, str) and re.match(r"[.,;:!?)]", after):
+                assert code.parent["class"] == ["kept"], code.text
+                kept += 1
+    assert kept > 100
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_figures_ink_can_be_read(theme, address, browser):
@@ -385,6 +396,8 @@ def test_in_a_browser(page, address, browser):
     view.on("requestfinished", finished)
     view.goto(f"{address}/{page}.html", wait_until="networkidle")
     assert sum(sizes) < LARGEST
+    busy = "document.querySelector('[aria-busy=true]')"
+    view.wait_for_function(f"{busy} === null")  # what is stale is pale
     for scheme, size in zip(("light", "dark"), VIEWS, strict=True):
         view.emulate_media(color_scheme=scheme)
         view.set_viewport_size(size)

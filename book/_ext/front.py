@@ -122,6 +122,8 @@ def _picture(app, stem: str, picture: Image.Image | None) -> str:
         return ""
     folder = Path(app.outdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    if "A" in picture.getbands():  # its sides may be empty
+        picture = picture.crop(picture.getchannel("A").getbbox())
     picture.thumbnail((WIDTH, WIDTH))
     picture.save(folder / f"{stem}.webp", quality=85)
     return (

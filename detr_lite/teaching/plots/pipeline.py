@@ -140,16 +140,9 @@ def _lines() -> list[str]:
         for d, tip in paths
     ]
     parts += [
-        _text(MIDDLE + 10, places, "positional encodings, to", "note"),
-        _text(
-            MIDDLE + 10, places + 14, "queries and keys of each layer", "note"
-        ),
-        _text(
-            MIDDLE + 10,
-            y["heads"] + HEIGHT + 17,
-            "keep what was found",
-            "note",
-        ),
+        _text(MIDDLE + 10, places, "positional encodings,", "note"),
+        _text(MIDDLE + 10, places + 14, "added in every layer", "note"),
+        _text(MIDDLE + 10, y["heads"] + HEIGHT + 17, "what was found", "note"),
         f'<path class="line" d="M{RIGHT + 30} {queries}H{RIGHT}" '
         'marker-end="url(#tip)"/>',
         _text(RIGHT + 34, queries + 1, "N object", "note"),

@@ -11,10 +11,9 @@ import { tools } from "./beach_tools";
 
 const FINDS = "What the model finds.";
 const STAGES =
-  "What is chosen, in the five stages: 1. the positions that are similar to " +
-  "where it is; 2. its query; 3. where each head looks, and all of them in " +
-  "the middle; 4. its mask, drawn in steps from coarse to fine; 5. the pixels " +
-  "that it gets.";
+  "The chosen segment in the five stages: 1. the positions most like its own; " +
+  "2. its query; 3. where each head looks, with all heads together in the " +
+  "middle; 4. its mask, drawn from coarse to fine; 5. the pixels that it wins.";
 
 /** Builds the widget. */
 export function beach(root: HTMLElement, scene: number): Live {
