@@ -8,13 +8,11 @@ there is one truth and nothing can disagree with it.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from detr_lite.data.categories import Categories
 from detr_lite.targets import boxes_of, drawn_boxes
 
 
@@ -51,16 +49,6 @@ class Sample:
         As boxes_from_id_map, but the id map is looked through once.
         """
         return boxes_of(self.segment_ids, *self.drawn)
-
-
-class Split(Protocol):
-    """A data source: samples by index, and the categories they use."""
-
-    categories: Categories
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 def flip(sample: Sample) -> Sample:

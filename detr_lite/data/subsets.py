@@ -9,7 +9,8 @@ from typing import Any
 from torch import Generator, randperm, tensor
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample
+from detr_lite.data.split import Split
 from detr_lite.errors import DataError
 
 

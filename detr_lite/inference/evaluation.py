@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from detr_lite.data.categories import Categories
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample
+from detr_lite.data.split import Split
 from detr_lite.data.subsets import relabel
 from detr_lite.errors import ConfigError, DataError
 from detr_lite.files.ahead import ahead

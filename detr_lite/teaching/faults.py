@@ -22,7 +22,8 @@ from torch import Tensor
 
 from detr_lite.data.batch import pad_images
 from detr_lite.data.coco.format import ids_to_rgb, rgb_to_ids
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample
+from detr_lite.data.split import Split
 from detr_lite.errors import ConfigError
 from detr_lite.inference.model import PanopticModel
 from detr_lite.inference.results import Prediction

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from detr_lite.data.batch import Batch, collate
 from detr_lite.data.resizing import fit_sample
-from detr_lite.data.sample import Sample, Split, flip
+from detr_lite.data.sample import Sample, flip
+from detr_lite.data.split import ArraySplit, Split
 from detr_lite.errors import ConfigError, DataError, DetrLiteError
 from detr_lite.files.ahead import ahead
 from detr_lite.targets import Targets
-from detr_lite.training.held import HeldImages
+from detr_lite.training.held_images import HeldImages
 from detr_lite.training.recipes import Phase
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -52,7 +53,7 @@ class BatchOrder:
         exact_padding: images of other sizes make micro-batches of their
             own, so that none is padded; see Recipe.
         device: where images that lie in memory as one array are held
-            (see held.py); None: they are taken one by one.
+            (see held_images.py); None: they are taken one by one.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class BatchOrder:
         self.transform, self.exact_padding = transform, exact_padding
         self.held = None
         by_itself = device is not None and transform is None
-        if by_itself and hasattr(split, "arrays"):
+        if by_itself and isinstance(split, ArraySplit):
             self.held = HeldImages(split, device)
         self.groups = [list(range(len(split)))]
         if by_shape:

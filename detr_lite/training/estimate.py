@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from detr_lite.data.sample import Split
+from detr_lite.data.split import Split
 from detr_lite.inference.model import build_model
 from detr_lite.training.batches import BatchOrder, Share
 from detr_lite.training.phases import PhaseTrainer

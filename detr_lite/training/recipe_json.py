@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import nn
 
 import detr_lite
-from detr_lite.data.sample import Split
+from detr_lite.data.split import Split
 from detr_lite.data.subsets import fingerprint
 from detr_lite.errors import ConfigError
 from detr_lite.files.records import checked_text, read_json, said

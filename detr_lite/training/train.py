@@ -28,13 +28,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from detr_lite.data.sample import Split
 from detr_lite.data.scenes import (
     TRAIN_SEED,
     VALIDATION_COUNT,
     VALIDATION_SEED,
     SceneSplit,
 )
+from detr_lite.data.split import Split
 from detr_lite.detr import DETR
 from detr_lite.devices import device_named
 from detr_lite.errors import ConfigError, DataError

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from detr_lite.data.categories import Categories
 from detr_lite.data.coco.format import ids_to_rgb
-from detr_lite.data.sample import Sample, Split, areas_of
+from detr_lite.data.sample import Sample, areas_of
+from detr_lite.data.split import Split
 from detr_lite.errors import DataError
 from detr_lite.panoptic import Panoptic
 from detr_lite.targets import boxes_from_id_map

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from detr_lite.data.sample import Sample, Split
+from detr_lite.data.sample import Sample
 from detr_lite.data.scenes import (
     BALL,
     CRATE,
@@ -14,6 +14,7 @@ from detr_lite.data.scenes import (
     VALIDATION_SEED,
     SceneSplit,
 )
+from detr_lite.data.split import Split
 from detr_lite.data.subsets import Part
 from detr_lite.inference.evaluation import evaluate
 from detr_lite.inference.loading import load_model

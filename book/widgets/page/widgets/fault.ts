@@ -12,6 +12,7 @@ import {
   EXHIBITS,
   type Exhibit,
   HEADS,
+  type Label,
   NO_FAULT,
   type Pair,
   SITUATIONS,
@@ -29,14 +30,6 @@ const FIT =
   "The fit of the boxes is the IoU of each segment’s box with the best box " +
   "found of its class, on average. Here a measure notices when it loses more " +
   `than ${NOTICED}; figure M.2, of 32 scenes, takes 0.001.`;
-
-/** What the page's markup says of a fault; see detr_lite.teaching.faults. */
-export interface Label {
-  name: string;
-  title: string;
-  description: string;
-  source: string;
-}
 
 /** Builds the widget. */
 export function fault(root: HTMLElement, scene: number): Live {

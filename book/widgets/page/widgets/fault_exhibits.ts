@@ -5,6 +5,14 @@ import type { Change } from "../../engine/changes";
 /** What sets a hidden fault free. */
 export type Situation = "alone" | "padding" | "halves" | "file";
 
+/** What the page's markup says of a fault; see detr_lite.teaching.faults. */
+export interface Label {
+  name: string;
+  title: string;
+  description: string;
+  source: string;
+}
+
 /** A mistake in what is made of the model's results. */
 export type Misreading = "corners" | "squeezed" | "unmerged" | "bytes";
 

@@ -1,8 +1,7 @@
 // Guess the fault: a picture, four names, and a count of what was right.
 
 import { button, html } from "../parts/dom";
-import type { Label } from "./fault";
-import { EXHIBITS } from "./fault_exhibits";
+import { EXHIBITS, type Label } from "./fault_exhibits";
 
 const CHOICES = 4;
 

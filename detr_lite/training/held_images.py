@@ -13,7 +13,7 @@ import torch
 from detr_lite.boxes import xyxy_to_cxcywh
 from detr_lite.data.batch import Batch, normalize
 from detr_lite.data.resizing import resized_size
-from detr_lite.data.sample import Split
+from detr_lite.data.split import ArraySplit
 from detr_lite.targets import Targets
 
 
@@ -21,12 +21,11 @@ class HeldImages:
     """The images of a split on a device, and batches of them.
 
     Args:
-        split: has `arrays`: (n, H, W, 3) uint8 images, (n, H, W) id maps;
-            none of its segments is a crowd.
+        split: its images; none of their segments is a crowd.
         device: where they are held.
     """
 
-    def __init__(self, split: Split, device: torch.device):
+    def __init__(self, split: ArraySplit, device: torch.device):
         self.split, self.device = split, device
         images, id_maps = map(torch.from_numpy, split.arrays)
         self.images = images.permute(0, 3, 1, 2).to(self.device)
@@ -35,7 +34,8 @@ class HeldImages:
 
     def fits(self, limits: tuple[int, int]) -> bool:
         """Return whether a model with these limits takes them as they are."""
-        size = tuple(self.id_maps.shape[1:])
+        _, height, width = self.id_maps.shape
+        size = height, width
         return resized_size(size, *limits) == size
 
     def batch(self, pairs: Sequence[tuple[int, float]]) -> Batch:

@@ -8,7 +8,7 @@ from detr_lite.data.batch import collate
 from detr_lite.data.sample import flip
 from detr_lite.data.transforms import TrainTransform
 from detr_lite.training.batches import BatchOrder, Share
-from detr_lite.training.held import HeldImages
+from detr_lite.training.held_images import HeldImages
 from detr_lite.training.recipes import Phase
 
 LIMITS = (96, 160)
