@@ -103,6 +103,16 @@ def swipe(view, start, end):
     send("End")
 
 
+def at_rest(view):
+    """Wait until a page no longer scrolls."""
+    view.wait_for_function(
+        """() => new Promise((done) => {
+          const before = scrollY;
+          setTimeout(() => done(scrollY === before), 200);
+        })"""
+    )
+
+
 def changed(view, selector, act):
     """Act, and wait until a text or an attribute is another."""
     look = f"document.querySelector({selector!r}).outerHTML"

@@ -138,7 +138,10 @@ def test_what_the_answer_has_wrong_is_said(opened):
         crate.focus()
         for key in ["ArrowDown"] * 8 + ["ArrowLeft"] * 12:
             view.keyboard.press(key)  # over the left half of the ball
-        words.get_by_text("It misses the crate.").wait_for()
+        # What is told to screen readers waits until things stand still.
+        status = view.locator(".dl-widget [role=status]")
+        status.get_by_text("It misses the crate.").wait_for(state="attached")
+        assert "It misses the crate." in words.inner_text()
         assert selected(view) == ["Crate"]
         view.locator(".dl-chip", has_text="Ball").click()
         words.get_by_text("What the model finds.").wait_for()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from browsing import drag, swipe
+from browsing import at_rest, drag, swipe
 from support import ROOT
 from widgets import quality_of, sample
 
@@ -216,6 +216,7 @@ def test_a_finger_wipes_sideways_and_scrolls_up_and_down(opened):
         x, y = box["x"] + 40, box["y"] + 200
         swipe(view, (x, y), (x, y - 120))
         assert edge.input_value() == "50"
+        at_rest(view)
         box = board.bounding_box()
         y = box["y"] + 200
         swipe(view, (x, y), (x + 60, y))
