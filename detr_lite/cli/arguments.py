@@ -31,7 +31,6 @@ def add_batch(parser) -> None:
         help="let images of several sizes share a batch, padded, as the "
         "original does; then they change each other's results a little",
     )
-
     parser.add_argument(
         "--mode",
         choices=("union", "original"),
@@ -41,7 +40,7 @@ def add_batch(parser) -> None:
 
 
 def model_of(args):
-    """Return the model that the arguments of these two functions ask for."""
+    """Return the model that add_model's and add_batch's arguments name."""
     from detr_lite.inference.loading import load_model
     from detr_lite.inference.speed import Speed
 

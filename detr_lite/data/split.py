@@ -13,8 +13,7 @@ class Split(Protocol):
 
     A source may offer more, and what needs it asks for it:
 
-    - `sizes`: (H, W) of each image, for steps by shape and for batches of
-      like sizes;
+    - `sizes`: (H, W) of each image, for steps by shape;
     - `segment_counts`: the segments of each image that aren't crowds, for the
       estimate before a training;
     - `fingerprint`: what tells its data from others, for `recipe.json`;
